@@ -1,0 +1,3 @@
+//! Benchmarks of the injection core.
+
+fn main() {}

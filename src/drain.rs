@@ -1,0 +1,47 @@
+//! Stopping in order: who listens stops, who is busy finishes, and one place knows when all did.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// Shared by everybody who must stop: a signal, and a count of those still busy.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    stop: CancellationToken,
+    busy: TaskTracker,
+}
+
+impl Drain {
+    /// A drain that has not begun.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Resolves when draining begins; at once if it already has.
+    pub async fn begun(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Whether draining has begun.
+    pub fn has_begun(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Counts the holder as busy until the token is dropped.
+    pub fn busy(&self) -> TaskTrackerToken {
+        self.busy.token()
+    }
+
+    /// Tells everybody to stop.
+    pub fn begin(&self) {
+        self.stop.cancel();
+        self.busy.close();
+    }
+
+    /// Waits until nobody is busy, for `grace` at most; whether all had finished by then.
+    pub async fn finished(&self, grace: Duration) -> bool {
+        tokio::time::timeout(grace, self.busy.wait()).await.is_ok()
+    }
+}

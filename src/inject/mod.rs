@@ -1,0 +1,78 @@
+//! The injection core: find references, resolve them, permit them, put the values in; all or
+//! nothing.
+//!
+//! Pure: no clock, no io, no async, no logging. The caller hands over the parts of one request in
+//! the order target, fields, content; each answer is a rewritten copy of that part, or `None` when
+//! nothing in it changes. The caller commits the copies only when every part succeeded.
+//!
+//! ```text
+//! Injection::new(resolver, host, surfaces)
+//!     .target("/v1/{secrets.a}?k={secrets.b}")   -> Option<Plaintext>   or Refusal
+//!     .fields(&HeaderMap)                        -> Option<HeaderMap>   or Refusal
+//!     .content(&Content, body)                   -> Option<Plaintext>   or Refusal
+//!     .finish()                                  -> Receipt (names and surfaces, never a value)
+//! ```
+
+mod refusal;
+
+pub use refusal::{Code, Refusal};
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use zeroize::Zeroizing;
+
+use crate::origin::Host;
+use crate::secret::{AllowedDomains, Limits, NamePattern, OrganizationName, SecretName, SecretValue, Surface, Surfaces};
+
+/// Bytes that hold at least one value; wiped when dropped.
+pub type Plaintext = Zeroizing<Vec<u8>>;
+
+/// Answers for the secrets that one runner of one organization may use. Never waits: it is asked
+/// on the road of a request.
+pub trait Resolver: Send + Sync {
+    /// The secret called `name`, or why there is none for this runner.
+    fn find(&self, name: &SecretName) -> Result<Arc<dyn Secret>, Absence>;
+}
+
+/// A stored secret: its rules in the clear, its value still sealed.
+pub trait Secret: Send + Sync {
+    /// Where it may be sent.
+    fn allowed_domains(&self) -> &AllowedDomains;
+    /// What else limits its use.
+    fn limits(&self) -> &Limits;
+    /// Opens the value. Called only once all rules permit its use.
+    fn open(&self) -> Result<SecretValue, Unavailable>;
+}
+
+/// Why a name leads to no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The organization has no such secret.
+    NotFound,
+    /// The name is outside the runner's patterns, whether it exists or not.
+    NotPermitted,
+    /// The record is there and does not open, or the store is locked.
+    Unavailable(Unavailable),
+}
+
+/// One sentence on why a record cannot be opened; it never holds a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// Makes resolvers: the road knows this and not the vault behind it.
+pub trait Secrets: Send + Sync {
+    /// What a runner of `organization`, limited to names that match any of `names` (`None`: all
+    /// names), may use.
+    fn resolver(&self, organization: &OrganizationName, names: Option<Arc<[NamePattern]>>) -> Box<dyn Resolver>;
+}
+
+/// What was put where: names, surfaces and counts, never a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Each secret with each surface it was put on, once, in the order found.
+    pub injected: Vec<(SecretName, Surface)>,
+    /// How many escapes (`{{secrets.NAME}}`) were undone.
+    pub unescaped: usize,
+}

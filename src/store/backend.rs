@@ -1,0 +1,96 @@
+//! The contract of a store engine: sealed bytes under keys, changed only when nobody else did.
+//!
+//! An engine sees sealed bytes and never a plaintext. It promises three things: a commit is whole
+//! or not at all; a commit that was acknowledged is on stable storage; and a write whose
+//! expectation does not hold changes nothing. The words are etcd's.
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// What an engine's operations return: a boxed future, so that engines can be trait objects.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One key with what is stored under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The key: ASCII, parts separated by `/`.
+    pub key: String,
+    /// Grows with every change of this key; never 0.
+    pub version: u64,
+    /// The sealed bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What must hold for a write to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// The key does not exist.
+    Absent,
+    /// The key exists with exactly this version.
+    Version(u64),
+}
+
+/// One write of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Stores bytes under a key.
+    Put {
+        /// The key.
+        key: String,
+        /// What must hold before.
+        expect: Expect,
+        /// The sealed bytes.
+        bytes: Vec<u8>,
+    },
+    /// Removes a key.
+    Remove {
+        /// The key.
+        key: String,
+        /// The version it must have.
+        version: u64,
+    },
+}
+
+/// Why an engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An expectation of a commit did not hold; nothing was changed.
+    #[error("`{key}` was changed by somebody else meanwhile")]
+    Conflict {
+        /// The key whose expectation failed.
+        key: String,
+    },
+    /// Another process holds the directory.
+    #[error(
+        "the data directory {path} is in use by another process; if that is `subrosa serve`, the command line reaches it through {path}/admin.sock, otherwise stop it first"
+    )]
+    InUse {
+        /// The directory.
+        path: String,
+    },
+    /// Anything else, in one sentence.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A key that changed, as `watch` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The key.
+    pub key: String,
+    /// Its version and bytes now; `None` when it was removed.
+    pub now: Option<(u64, Vec<u8>)>,
+}
+
+/// A store engine.
+pub trait Backend: Send + Sync + 'static {
+    /// Everything that is stored, in no particular order.
+    fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>>;
+
+    /// Carries out all writes, or none of them. Resolves once they are on stable storage, with the
+    /// new version of each key put, in the order of the puts.
+    fn commit(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>>;
+
+    /// Every change from now on, in order. A receiver that lags is told so and loads again.
+    fn watch(&self) -> tokio::sync::broadcast::Receiver<Changed>;
+}
