@@ -1,29 +1,25 @@
-//! One request's way: reserved first, without a byte to the upstream, and then used once.
-//!
-//! A request is sent a second time in two cases only, both on a connection that had been resting:
-//! it was closed before anything of the request was written; or nothing at all came back, the
-//! method is idempotent and there is no content (RFC 9110 section 9.2.2).
+//! A request's way, reserved before anything is sent: a connection that rests, or addresses that
+//! may be dialled.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::connection::{Connection, Sent};
+use super::connection::Connection;
 use super::dial;
 use super::egress::Opened;
 use super::error::{BoxError, Error, Wait};
-use super::pool::{Key, Pinned, Pool, Tenant};
-use super::progress::Progress;
+use super::exchange::Exchange;
+use super::pool::{Home, Kept, Key, Pinned, Pool, Tenant, WayHome};
 use super::resolve::{Route, resolve};
-use super::returning::{Home, Returning, WayHome};
-use super::sending::Sending;
+use super::returning::Returning;
 use super::settings::Settings;
-use crate::origin::{Origin, Scheme};
+use crate::origin::Origin;
 
 /// A connection that rested longer may have been closed without this thread having noticed: the
 /// system is asked once more before it is used.
@@ -31,8 +27,8 @@ const FRESHLY_USED: Duration = Duration::from_secs(1);
 
 /// The way out of one worker: settings that all share, and idle connections of its own.
 pub struct Upstream<B> {
-    settings: Arc<Settings>,
-    pool: Pool<B>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) pool: Pool<B>,
 }
 
 impl<B> Clone for Upstream<B> {
@@ -51,8 +47,8 @@ pub struct Lane<B> {
 }
 
 enum Way<B> {
-    /// A connection that rested.
-    Kept(Connection<B>),
+    /// A connection that rested; it goes back to rest if it is not used.
+    Kept(Kept<B>),
     /// Addresses that may be dialled, and how much of the time to connect is left.
     Dial(Route, Duration),
 }
@@ -78,13 +74,13 @@ where
             // Closed or not, its successor is the client's own as well.
             let pinned = Some(pinned.clone());
             if is_usable(&mut connection, FRESHLY_USED).await {
-                return Ok(self.lane(key, pinned, connection.opened(), Way::Kept(connection)));
+                return Ok(self.lane_kept(key, pinned, connection));
             }
             return self.lane_to_dial(key, pinned).await;
         }
         while let Some((mut connection, rested)) = self.pool.take(&key) {
             if is_usable(&mut connection, rested).await {
-                return Ok(self.lane(key, None, connection.opened(), Way::Kept(connection)));
+                return Ok(self.lane_kept(key, None, connection));
             }
         }
         self.lane_to_dial(key, None).await
@@ -98,21 +94,26 @@ where
 
     async fn lane_to_dial(&self, key: Key, pinned: Option<Pinned<B>>) -> Result<Lane<B>, Error> {
         let (route, left) = self.route(&key.origin).await?;
-        Ok(self.lane(key, pinned, route.opened, Way::Dial(route, left)))
+        Ok(Lane { upstream: self.clone(), key, pinned, opened: route.opened, way: Way::Dial(route, left) })
     }
 
-    fn lane(&self, key: Key, pinned: Option<Pinned<B>>, opened: Opened, way: Way<B>) -> Lane<B> {
-        Lane { upstream: self.clone(), key, pinned, way, opened }
+    fn lane_kept(&self, key: Key, pinned: Option<Pinned<B>>, connection: Connection<B>) -> Lane<B> {
+        let opened = connection.opened();
+        let home = pinned.clone().map_or_else(|| Home::Pool(self.pool.clone()), Home::Pinned);
+        let kept = Kept::new(connection, WayHome { key: key.clone(), home });
+        Lane { upstream: self.clone(), key, pinned, opened, way: Way::Kept(kept) }
     }
 
-    async fn route(&self, origin: &Origin) -> Result<(Route, Duration), Error> {
+    /// Resolves and checks; what is left of the time to connect comes with it.
+    pub(super) async fn route(&self, origin: &Origin) -> Result<(Route, Duration), Error> {
         let begun = Instant::now();
         let limit = self.settings.connect_timeout;
         let route = within(origin, limit, &self.settings, resolve(&self.settings, origin)).await?;
         Ok((route, limit.saturating_sub(begun.elapsed())))
     }
 
-    async fn connect(&self, origin: &Origin, route: Route, left: Duration) -> Result<Connection<B>, Error> {
+    /// Dials a route, and begins HTTP there.
+    pub(super) async fn connect(&self, origin: &Origin, route: Route, left: Duration) -> Result<Connection<B>, Error> {
         self.pool.sweep();
         let opened = route.opened;
         let dialled = dial::transport(origin, route, &self.settings.client_config);
@@ -158,134 +159,10 @@ where
     /// head of its response. Interim responses (1xx but 101) are passed over.
     pub async fn send(self, request: Request<B>) -> Result<Response<Returning<B>>, Error> {
         let Self { upstream, key, pinned, way, opened } = self;
-        let exchange = Exchange { upstream, key, pinned, opened, progress: Arc::new(Progress::new()) };
-        let progress = Arc::clone(&exchange.progress);
-        let mut request = request.map(|content| Sending::new(content, progress));
-        *request.version_mut() = Version::HTTP_11;
+        let exchange = Exchange::new(upstream, key, pinned, opened);
         match way {
-            Way::Dial(route, left) => {
-                let connection = exchange.upstream.connect(&exchange.key.origin, route, left).await?;
-                exchange.on_new(connection, request).await
-            }
-            Way::Kept(connection) => exchange.on_kept(connection, request).await,
+            Way::Dial(route, left) => exchange.dial_and_send(route, left, request).await,
+            Way::Kept(kept) => exchange.send_on(kept.into_connection(), request).await,
         }
-    }
-}
-
-/// One exchange, whichever connections it takes.
-struct Exchange<B> {
-    upstream: Upstream<B>,
-    key: Key,
-    pinned: Option<Pinned<B>>,
-    /// What [`Lane::opened_by_config`] was answered from.
-    opened: Opened,
-    progress: Arc<Progress>,
-}
-
-impl<B> Exchange<B>
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    async fn on_kept(self, mut connection: Connection<B>, request: Request<Sending<B>>) -> Result<Response<Returning<B>>, Error> {
-        let again = repeatable(&request).then(|| head_of(&request));
-        let request = match self.attempt(&mut connection, request).await? {
-            Sent::Answered(response) => return Ok(self.returning(response, connection)),
-            Sent::Unsent(request) => request,
-            Sent::Failed { error, silent } => match again {
-                Some(head) if silent => head.map(|()| Sending::nothing(Arc::clone(&self.progress))),
-                _ => return Err(self.failure(&error)),
-            },
-        };
-        drop(connection);
-        let connection = self.reconnect().await?;
-        self.on_new(connection, request).await
-    }
-
-    async fn on_new(self, mut connection: Connection<B>, request: Request<Sending<B>>) -> Result<Response<Returning<B>>, Error> {
-        match self.attempt(&mut connection, request).await? {
-            Sent::Answered(response) => Ok(self.returning(response, connection)),
-            Sent::Unsent(_) => Err(self.protocol("it closed the connection as soon as that was made".to_owned())),
-            Sent::Failed { error, .. } => Err(self.failure(&error)),
-        }
-    }
-
-    async fn attempt(&self, connection: &mut Connection<B>, request: Request<Sending<B>>) -> Result<Sent<B>, Error> {
-        let limit = self.upstream.settings.head_timeout;
-        self.progress.restart();
-        tokio::select! {
-            biased;
-            sent = connection.send(request) => Ok(sent),
-            () = self.progress.exhausted(limit) => {
-                Err(Error::Timeout { origin: self.key.origin.clone(), wait: Wait::Head, limit })
-            }
-        }
-    }
-
-    /// Dials anew for a connection that had gone. What was promised about its address still holds,
-    /// or nothing is sent: a secret may be on its way in cleartext because of that promise.
-    async fn reconnect(&self) -> Result<Connection<B>, Error> {
-        let origin = &self.key.origin;
-        let (route, left) = self.upstream.route(origin).await?;
-        if origin.scheme == Scheme::Http && self.opened == Opened::ByConfig && route.opened != Opened::ByConfig {
-            let cause = "its address changed meanwhile to one that the config does not open; try again".to_owned();
-            return Err(Error::Refused { origin: origin.clone(), cause });
-        }
-        self.upstream.connect(origin, route, left).await
-    }
-
-    fn returning(self, response: Response<hyper::body::Incoming>, connection: Connection<B>) -> Response<Returning<B>> {
-        let Self { upstream, key, pinned, progress, .. } = self;
-        let home = match pinned {
-            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => Home::Nowhere,
-            Some(pinned) => Home::Pinned(pinned),
-            None => Home::Pool(upstream.pool.clone()),
-        };
-        let stall = upstream.settings.body_stall;
-        response.map(|content| Returning::new(content, connection, WayHome { key, home }, (progress, stall)))
-    }
-
-    fn failure(&self, error: &hyper::Error) -> Error {
-        match self.progress.take_failure() {
-            Some(failure) => Error::OwnBody(failure),
-            None => self.protocol(explained(error)),
-        }
-    }
-
-    fn protocol(&self, cause: String) -> Error {
-        Error::Protocol { origin: self.key.origin.clone(), cause }
-    }
-}
-
-fn repeatable<B>(request: &Request<Sending<B>>) -> bool
-where
-    Sending<B>: Body,
-{
-    const IDEMPOTENT: [Method; 6] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
-    request.body().is_end_stream() && IDEMPOTENT.contains(request.method())
-}
-
-/// A request's head once more; the extensions carry the case of its field names.
-fn head_of<B>(request: &Request<B>) -> Request<()> {
-    let mut head = Request::new(());
-    *head.method_mut() = request.method().clone();
-    *head.uri_mut() = request.uri().clone();
-    *head.version_mut() = request.version();
-    *head.headers_mut() = request.headers().clone();
-    *head.extensions_mut() = request.extensions().clone();
-    head
-}
-
-fn explained(error: &hyper::Error) -> String {
-    use std::error::Error as _;
-    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        return "it closed the connection before its response head was complete".to_owned();
-    }
-    if error.is_parse_too_large() {
-        return "the head of its response is too large".to_owned();
-    }
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

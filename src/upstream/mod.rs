@@ -10,6 +10,7 @@ mod connection;
 mod dial;
 mod egress;
 mod error;
+mod exchange;
 mod lane;
 mod pool;
 mod progress;
@@ -18,6 +19,8 @@ mod returning;
 mod sending;
 mod settings;
 mod special;
+#[cfg(test)]
+mod test_server;
 mod tls_fault;
 mod watched;
 

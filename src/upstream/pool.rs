@@ -57,11 +57,61 @@ impl<B> Default for Pinned<B> {
     }
 }
 
+/// Where a connection belongs once its exchange is over.
+pub(super) struct WayHome<B> {
+    pub(super) key: Key,
+    pub(super) home: Home<B>,
+}
+
+/// The place a connection rests in.
+pub(super) enum Home<B> {
+    Pool(Pool<B>),
+    Pinned(Pinned<B>),
+    /// Nowhere: it speaks another protocol from now on (a 101 response).
+    Nowhere,
+}
+
+impl<B> WayHome<B> {
+    /// Lets a connection rest in its place.
+    pub(super) fn take_in(&self, mut connection: Connection<B>) {
+        connection.rest();
+        match &self.home {
+            Home::Pool(pool) => pool.put(self.key.clone(), connection),
+            Home::Pinned(pinned) => pinned.put(self.key.clone(), connection),
+            Home::Nowhere => {}
+        }
+    }
+}
+
+/// A connection that was taken to be used, and goes home again if it is not.
+pub(super) struct Kept<B> {
+    connection: Option<Connection<B>>,
+    way_home: WayHome<B>,
+}
+
+impl<B> Kept<B> {
+    pub(super) fn new(connection: Connection<B>, way_home: WayHome<B>) -> Self {
+        Self { connection: Some(connection), way_home }
+    }
+
+    pub(super) fn into_connection(mut self) -> Connection<B> {
+        self.connection.take().expect("it is emptied only here and on dropping")
+    }
+}
+
+impl<B> Drop for Kept<B> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.way_home.take_in(connection);
+        }
+    }
+}
+
 /// The idle connections of one worker.
 pub(super) struct Pool<B>(Arc<Mutex<Idle<B>>>);
 
 struct Idle<B> {
-    /// The oldest first; no queue is empty.
+    /// The oldest first.
     connections: HashMap<Key, VecDeque<Resting<B>>>,
     count: usize,
     limits: Limits,
@@ -155,15 +205,19 @@ impl<B> Idle<B> {
         if self.count > self.limits.altogether {
             self.drop_oldest();
         }
-        self.connections.retain(|_, queue| !queue.is_empty());
     }
 
     /// Looks at every key, which are no more than the limit: rarer and cheaper than a second order
     /// kept beside the first.
     fn drop_oldest(&mut self) {
-        let oldest = self.connections.values_mut().min_by_key(|queue| queue.front().map(|resting| resting.since));
-        if oldest.and_then(VecDeque::pop_front).is_some() {
-            self.count -= 1;
+        let age = |(_, queue): &(&Key, &VecDeque<Resting<B>>)| queue.front().map(|resting| resting.since);
+        let oldest = self.connections.iter().min_by_key(age).map(|(key, _)| key.clone());
+        let Some(queue) = oldest.as_ref().and_then(|key| self.connections.get_mut(key)) else { return };
+        self.count -= usize::from(queue.pop_front().is_some());
+        if queue.is_empty()
+            && let Some(key) = oldest
+        {
+            self.connections.remove(&key);
         }
     }
 
@@ -188,5 +242,106 @@ impl<B> Drop for Idle<B> {
 impl<B> Clone for Pool<B> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::super::test_server::{SOON, Server, fetch, fetch_as, request, settings, tenant, upstream};
+    use super::*;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    /// Answers with [`OK`], and tells the number of each connection that its client closed.
+    async fn telling_of_closure() -> (Server, mpsc::UnboundedReceiver<usize>) {
+        let (tell, told) = mpsc::unbounded_channel();
+        let server = Server::start(move |mut visit| {
+            let tell = tell.clone();
+            async move {
+                while visit.head().await.is_some() {
+                    visit.say(OK).await;
+                }
+                let _ = tell.send(visit.number);
+            }
+        })
+        .await;
+        (server, told)
+    }
+
+    #[tokio::test]
+    async fn tenants_share_nothing() {
+        let server = Server::answering(OK).await;
+        let upstream = upstream(settings());
+        for (name, expected) in [("a", 1), ("b", 2), ("a", 2), ("b", 2), ("c", 3)] {
+            fetch_as(&upstream, &server.origin(), "GET", (name, None)).await.expect("an answer");
+            assert_eq!(server.accepted(), expected, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_is_not_used_gives_its_connection_back() {
+        let server = Server::answering(OK).await;
+        let upstream = upstream(settings());
+        fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
+        for _ in 0..3 {
+            drop(upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane"));
+        }
+        fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
+        assert_eq!(server.accepted(), 1);
+    }
+
+    #[tokio::test]
+    async fn connections_that_rested_too_long_are_closed() {
+        let (server, mut closed) = telling_of_closure().await;
+        let upstream = upstream(Settings { idle: Duration::from_millis(50), ..settings() });
+        fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
+        assert_eq!(timeout(SOON, closed.recv()).await, Ok(Some(1)));
+        assert_eq!(upstream.pool.idle().count, 0);
+        assert!(upstream.pool.idle().connections.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_go_where_there_are_too_many() {
+        for (per_key, altogether) in [(2, 64), (8, 2), (0, 64), (8, 0)] {
+            let (server, mut closed) = telling_of_closure().await;
+            let upstream = upstream(Settings { max_idle_per_key: per_key, max_idle: altogether, ..settings() });
+            let mut responses = Vec::new();
+            for _ in 0..3 {
+                let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+                responses.push(lane.send(request("GET", "")).await.expect("a head"));
+            }
+            for response in responses {
+                use http_body_util::BodyExt as _;
+                drop(response.into_body().collect().await.expect("content"));
+            }
+            let kept = per_key.min(altogether);
+            for _ in kept..3 {
+                timeout(SOON, closed.recv()).await.expect("in time");
+            }
+            assert!(closed.try_recv().is_err(), "no more than that");
+            let idle = upstream.pool.idle();
+            let queued: usize = idle.connections.values().map(VecDeque::len).sum();
+            assert_eq!((idle.count, queued), (kept, kept));
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_the_upstream_closed_do_not_linger() {
+        let server = Server::start(|mut visit| async move {
+            visit.head().await;
+            visit.say(OK).await;
+        })
+        .await;
+        let upstream = upstream(Settings { idle: Duration::from_millis(400), ..settings() });
+        fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
+        let gone = async {
+            while upstream.pool.idle().count > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_millis(300), gone).await.expect("before its time to rest was over");
     }
 }

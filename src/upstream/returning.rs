@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
 use super::error::{Error, Wait};
-use super::pool::{Key, Pinned, Pool};
+use super::pool::{Home, Pinned, WayHome};
 use super::progress::Progress;
 
 /// The content of a response.
@@ -27,20 +27,6 @@ pub struct Returning<B> {
     way_home: WayHome<B>,
     request: Arc<Progress>,
     silence: Silence,
-}
-
-/// Where a connection belongs once its exchange is over.
-pub(super) struct WayHome<B> {
-    pub(super) key: Key,
-    pub(super) home: Home<B>,
-}
-
-/// The place a connection rests in.
-pub(super) enum Home<B> {
-    Pool(Pool<B>),
-    Pinned(Pinned<B>),
-    /// Nowhere: it speaks another protocol from now on (a 101 response).
-    Nowhere,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,20 +57,12 @@ impl<B> Returning<B> {
     fn end(&mut self) {
         self.state = State::Ended;
         let Some(mut connection) = self.connection.take() else { return };
-        let WayHome { key, home } = &self.way_home;
-        match home {
-            Home::Nowhere => connection.rest(),
-            // Still busy with the request's content: nobody else can use it, so it is closed.
-            _ if !self.request.has_ended() => {}
-            Home::Pool(pool) => {
-                connection.rest();
-                pool.put(key.clone(), connection);
-            }
-            Home::Pinned(pinned) => {
-                connection.rest();
-                pinned.put(key.clone(), connection);
-            }
+        if matches!(self.way_home.home, Home::Nowhere) {
+            connection.rest();
+        } else if self.request.has_ended() {
+            self.way_home.take_in(connection);
         }
+        // Otherwise it is busy with the request's content still: nobody else can use it.
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -183,5 +161,128 @@ impl Silence {
 
     fn stop(&mut self) {
         self.running = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::super::error::Kind;
+    use super::super::settings::Settings;
+    use super::super::test_server::{Server, fetch, request, settings, tenant, upstream};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_once_its_response_was_read_to_the_end() {
+        for (method, response, content) in [
+            ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok"),
+            ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", ""),
+            ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "ok"),
+            ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n", "ok"),
+            ("GET", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok"),
+            ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", ""),
+            ("GET", "HTTP/1.1 204 No Content\r\n\r\n", ""),
+            ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", ""),
+        ] {
+            let server = Server::answering(response).await;
+            let upstream = upstream(settings());
+            for _ in 0..3 {
+                assert_eq!(fetch(&upstream, &server.origin(), method).await.expect(response), content);
+            }
+            assert_eq!((server.accepted(), server.heads().len()), (1, 3), "{response:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_without_content_goes_home_without_being_read() {
+        let server = Server::answering("HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n").await;
+        let upstream = upstream(settings());
+        for _ in 0..3 {
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let content = lane.send(request("GET", "")).await.expect("a head").into_body();
+            assert!(content.is_end_stream());
+            assert_eq!(content.size_hint().exact(), Some(0));
+        }
+        assert_eq!(server.accepted(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_response_that_was_not_read_to_the_end_closes_its_connection() {
+        let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
+        let upstream = upstream(settings());
+        for expected in [1, 2] {
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let response = lane.send(request("GET", "")).await.expect("a head");
+            assert_eq!(response.body().size_hint().exact(), Some(5));
+            drop(response);
+            assert_eq!(server.accepted(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn content_that_is_cut_is_an_error_and_content_that_ends_with_the_connection_is_not() {
+        for (response, whole) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", None),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", None),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello", None),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\nhello", None),
+            ("HTTP/1.1 200 OK\r\n\r\nhello", Some("hello")),
+            ("HTTP/1.0 200 OK\r\n\r\nhello", Some("hello")),
+            ("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello", Some("hello")),
+        ] {
+            let server = Server::start(move |mut visit| async move {
+                visit.head().await;
+                visit.say(response).await;
+            })
+            .await;
+            match fetch(&upstream(settings()), &server.origin(), "GET").await {
+                Ok(content) => assert_eq!(Some(content.as_str()), whole, "{response:?}"),
+                Err(error) => assert!(whole.is_none() && error.kind() == Kind::Protocol, "{response:?}: {error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn content_that_stands_still_is_waited_for_until_the_limit() {
+        let server = Server::start(|mut visit| async move {
+            visit.head().await;
+            visit.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello").await;
+            visit.rest().await;
+        })
+        .await;
+        let upstream = upstream(Settings { body_stall: Duration::from_millis(50), ..settings() });
+        let error = fetch(&upstream, &server.origin(), "GET").await;
+        assert!(matches!(error, Err(Error::Timeout { wait: Wait::Content, .. })), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_kept_for_one_client_serves_nobody_else() {
+        let server = Server::answering("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n").await;
+        let upstream = upstream(settings());
+        let (tenant, origin) = (tenant("t"), server.origin());
+        let (own, other) = (Pinned::<Full<Bytes>>::new(), Pinned::<Full<Bytes>>::new());
+
+        let lane = upstream.reserve(&tenant, &origin, Some(&own)).await.expect("a lane");
+        let mut response = lane.send(request("GET", "")).await.expect("a head");
+        response.body_mut().keep_for(&own);
+        drop(response.into_body().collect().await.expect("content"));
+        assert_eq!(server.accepted(), 1);
+
+        // Again without being told: it stays the client's own.
+        for _ in 0..2 {
+            let lane = upstream.reserve(&tenant, &origin, Some(&own)).await.expect("a lane");
+            drop(lane.send(request("GET", "")).await.expect("a head").into_body().collect().await);
+        }
+        // A lane that is not used gives it back.
+        drop(upstream.reserve(&tenant, &origin, Some(&own)).await.expect("a lane"));
+        assert!(own.take(&super::super::pool::Key { tenant: tenant.clone(), origin: origin.clone() }).is_some());
+        assert_eq!(server.accepted(), 1);
+
+        for pinned in [None, Some(&other)] {
+            let lane = upstream.reserve(&tenant, &origin, pinned).await.expect("a lane");
+            drop(lane.send(request("GET", "")).await.expect("a head").into_body().collect().await);
+        }
+        assert_eq!(server.accepted(), 2);
     }
 }
