@@ -1,0 +1,170 @@
+//! Contradictions: settings that are each right and do not go together.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::Config;
+use super::sections::AdminTls;
+use super::words::{Size, Span, plain_path};
+
+/// A contradiction: the dotted key to change, and what is wrong with it.
+pub(super) type Fault = (String, String);
+
+/// The smallest head limit: hyper's reader does not work with less.
+const LEAST_HEAD: Size = Size::kib(8);
+
+/// Every rule over more than one key, and every bound of a single one.
+pub(super) fn check(config: &Config) -> Result<(), Fault> {
+    listeners(config)?;
+    admin_tls(config)?;
+    private_files(config)?;
+    sizes(config)?;
+    times(config)?;
+    narrows(config)?;
+    declared(config)
+}
+
+fn fault(key: &str, text: impl Into<String>) -> Result<(), Fault> {
+    Err((key.to_owned(), text.into()))
+}
+
+fn listeners(config: &Config) -> Result<(), Fault> {
+    if config.proxy.listen.is_empty() {
+        return fault("proxy.listen", "the proxy needs an address to listen on, as in [\"127.0.0.1:8080\"]");
+    }
+    let all: Vec<(&str, SocketAddr)> = [("proxy.listen", &config.proxy.listen), ("admin.listen", &config.admin.listen)]
+        .into_iter()
+        .flat_map(|(key, addresses)| addresses.iter().map(move |address| (key, *address)))
+        .collect();
+    for (index, (key, address)) in all.iter().enumerate() {
+        if let Some((other, _)) = all[..index].iter().find(|(_, before)| collide(*before, *address)) {
+            return fault(key, format!("{address} is taken by `{other}` already; give it a port of its own"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two listeners cannot both have what they ask for. Port 0 asks for any free one.
+fn collide(left: SocketAddr, right: SocketAddr) -> bool {
+    let overlap = left.ip() == right.ip() || left.ip().is_unspecified() || right.ip().is_unspecified();
+    left.port() == right.port() && left.port() != 0 && overlap
+}
+
+fn admin_tls(config: &Config) -> Result<(), Fault> {
+    if let Some(AdminTls::Files(_)) = config.admin.tls {
+        let text = "this version does not do TLS on the admin port itself yet; \
+                    listen on loopback, or say \"terminated-elsewhere\" where something in front does it";
+        return fault("admin.tls", text);
+    }
+    match config.admin.listen.iter().find(|address| !address.ip().is_loopback()) {
+        Some(address) if config.admin.tls.is_none() => fault(
+            "admin.listen",
+            format!(
+                "{address} is reachable from other machines and needs TLS; \
+                 listen on loopback, or set admin.tls = \"terminated-elsewhere\" where something in front does it"
+            ),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Private keys lie apart: from the certificates that are handed out, and from the data that is backed up.
+fn private_files(config: &Config) -> Result<(), Fault> {
+    let certificates = config.intercept.ca_certificate.parent().unwrap_or(Path::new(""));
+    for (key, file) in [("intercept.ca_key", &config.intercept.ca_key), ("keys.file", &config.keys.file)] {
+        if is_within(file, certificates) {
+            return fault(
+                key,
+                "a private key may not lie beside or below the CA certificate, whose directory is handed out; \
+                               use a directory of its own, as in \"keys/…\"",
+            );
+        }
+        if is_within(file, &config.data_dir) {
+            return fault(
+                key,
+                "a key may not lie in data_dir: a backup of it would hold the key; \
+                               use a directory of its own, as in \"keys/…\"",
+            );
+        }
+    }
+    if plain_path(&config.intercept.ca_key) == plain_path(&config.keys.file) {
+        return fault("keys.file", "this is the file of intercept.ca_key already; use another");
+    }
+    let credential = &config.keys.credential;
+    if credential.is_empty() || credential.contains('/') || credential == ".." {
+        return fault("keys.credential", "this is the name of a file below $CREDENTIALS_DIRECTORY, without a path");
+    }
+    Ok(())
+}
+
+fn is_within(file: &Path, directory: &Path) -> bool {
+    let (file, directory) = (plain_path(file), plain_path(directory));
+    file.is_absolute() == directory.is_absolute() && file.starts_with(directory)
+}
+
+fn sizes(config: &Config) -> Result<(), Fault> {
+    let (injection, limits) = (&config.injection, &config.limits);
+    for (key, size) in [("injection.buffer", injection.buffer), ("injection.max_growth", injection.max_growth)] {
+        if size.0 == 0 {
+            return fault(key, "nothing could be injected into a body with 0; say at least \"1KiB\"");
+        }
+    }
+    for (key, count) in [("limits.connections", limits.connections), ("limits.fields", limits.fields)] {
+        if count == 0 {
+            return fault(key, "nothing could be served with 0; say at least 1");
+        }
+    }
+    if limits.head < LEAST_HEAD {
+        return fault("limits.head", format!("a head needs at least \"{LEAST_HEAD}\""));
+    }
+    if limits.held < injection.buffer {
+        let text = format!(
+            "all held bodies together ({}) may not be less than one (injection.buffer, {})",
+            limits.held, injection.buffer
+        );
+        return fault("limits.held", text);
+    }
+    Ok(())
+}
+
+fn times(config: &Config) -> Result<(), Fault> {
+    let timeouts = &config.timeouts;
+    let waits = [
+        ("timeouts.client_head", timeouts.client_head),
+        ("timeouts.upstream_connect", timeouts.upstream_connect),
+        ("timeouts.upstream_head", timeouts.upstream_head),
+        ("timeouts.idle", timeouts.idle),
+        ("timeouts.body", timeouts.body),
+        ("timeouts.tunnel", timeouts.tunnel),
+    ];
+    match waits.into_iter().find(|(_, wait)| *wait == Span::millis(0)) {
+        Some((key, _)) => fault(key, "a wait of 0 would end everything at once; every wait has an end, so say how long"),
+        None => Ok(()),
+    }
+}
+
+fn narrows(config: &Config) -> Result<(), Fault> {
+    match config.injection.narrow.iter().position(|narrow| narrow.hosts.is_empty()) {
+        Some(index) => fault(&format!("injection.narrow[{index}].hosts"), "this means no host; name at least one"),
+        None => Ok(()),
+    }
+}
+
+fn declared(config: &Config) -> Result<(), Fault> {
+    let mut seen = HashSet::new();
+    for (index, secret) in config.secrets.iter().enumerate() {
+        if !seen.insert((&secret.organization, secret.name.as_str())) {
+            let text = format!("`{}` is declared twice in the organization `{}`; remove one", secret.name, secret.organization);
+            return fault(&format!("secrets[{index}].name"), text);
+        }
+    }
+    seen.clear();
+    for (index, runner) in config.runners.iter().enumerate() {
+        if !seen.insert((&runner.organization, runner.name.as_str())) {
+            let text = format!("`{}` is declared twice in the organization `{}`; remove one", runner.name, runner.organization);
+            return fault(&format!("runners[{index}].name"), text);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What the config file declares: secrets and runners whose values lie in a file or a variable,
+//! never in the config file itself.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::words::VariableName;
+use crate::secret::{AllowedDomains, Description, DomainPattern, Limits, NamePattern, OrganizationName, RunnerName, SecretName};
+
+/// One `[[secrets]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredSecret {
+    /// Its name.
+    pub name: SecretName,
+    /// Where its value lies.
+    pub value: Source,
+    /// Whose it is; `default` unless said.
+    #[serde(default)]
+    pub organization: OrganizationName,
+    /// Notes for the team.
+    #[serde(default)]
+    pub description: Description,
+    /// Where it may be sent; empty: anywhere.
+    #[serde(default)]
+    pub allowed_domains: AllowedDomains,
+    /// What else limits its use.
+    #[serde(default, deserialize_with = "lower_case_headers")]
+    pub limits: Limits,
+}
+
+/// One `[[runners]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredRunner {
+    /// Its name.
+    pub name: RunnerName,
+    /// Where its token lies.
+    pub token: Source,
+    /// Whose it is; `default` unless said.
+    #[serde(default)]
+    pub organization: OrganizationName,
+    /// The secrets it may use; unset: all of its organization.
+    #[serde(default)]
+    pub secrets: Option<Vec<NamePattern>>,
+    /// The hosts it may reach; empty: all.
+    #[serde(default)]
+    pub hosts: Vec<DomainPattern>,
+}
+
+/// Where a value lies: `{ env = "NAME" }` or `{ file = "PATH" }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// In an environment variable.
+    Env(VariableName),
+    /// In a file; one trailing line end is not part of the value.
+    File(PathBuf),
+}
+
+/// Field names count without case; they are compared in lower case.
+fn lower_case_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
+    let mut limits = Limits::deserialize(deserializer)?;
+    for header in &mut limits.headers {
+        if http::HeaderName::from_bytes(header.as_bytes()).is_err() {
+            return Err(de::Error::custom(format!("`{header}` is no field name")));
+        }
+        header.make_ascii_lowercase();
+    }
+    Ok(limits)
+}
+
+impl<'de> Deserialize<'de> for Source {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourceVisitor)
+    }
+}
+
+/// Written by hand so that a value that was typed into the config file by mistake is not repeated
+/// in the error message, as serde's own would.
+struct SourceVisitor;
+
+const SOURCE: &str = "a value is never written here: say { env = \"VARIABLE\" } or { file = \"PATH\" }";
+
+impl<'de> de::Visitor<'de> for SourceVisitor {
+    type Value = Source;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{ env = \"VARIABLE\" } or { file = \"PATH\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Source, E> {
+        Err(E::custom(SOURCE))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Source, E> {
+        Err(E::custom(SOURCE))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Source, E> {
+        Err(E::custom(SOURCE))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Source, A::Error> {
+        let source = match map.next_key::<String>()?.as_deref() {
+            Some("env") => Source::Env(map.next_value()?),
+            Some("file") => Source::File(map.next_value()?),
+            _ => return Err(de::Error::custom(SOURCE)),
+        };
+        match map.next_key::<String>()? {
+            None => Ok(source),
+            Some(_) => Err(de::Error::custom("a value has one source: either env or file")),
+        }
+    }
+}

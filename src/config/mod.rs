@@ -1,0 +1,158 @@
+//! The configuration: one file, overridden by the environment, checked as a whole before anything
+//! starts.
+//!
+//! Without a file the built-in defaults hold; no file is read that nobody named. Whatever is wrong
+//! (an unknown key, a wrong type, a contradiction) is an error that names file, line, key and cure.
+//! Paths are relative to the directory the command is started in, which is what a fresh
+//! `subrosa serve` wants; a service manager's unit sets its working directory or writes absolute paths.
+
+mod check;
+mod declared;
+mod environment;
+mod error;
+mod file;
+mod sections;
+mod words;
+
+pub use declared::{DeclaredRunner, DeclaredSecret, Source};
+pub use environment::Environment;
+pub use error::{ConfigError, Place};
+pub use sections::{
+    Admin, AdminTls, CleartextSecrets, Egress, Engine, Injection, Intercept, Keys, Limits, Log, LogFormat, LogLevel, Narrow,
+    Oversize, Proxy, Shutdown, Store, Timeouts, TlsFiles,
+};
+pub use words::{AllowedNetwork, FixedAddress, Size, Span, VariableName};
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use self::environment::Override;
+use self::error::cure;
+use self::file::ConfigFile;
+
+/// Everything that can be set, one section per room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the store and `admin.sock` lie; nothing in it is unsealed.
+    pub data_dir: PathBuf,
+    /// The door for runners.
+    pub proxy: Proxy,
+    /// The door for people.
+    pub admin: Admin,
+    /// Whose TLS is ended, and by which authority.
+    pub intercept: Intercept,
+    /// Where requests may go.
+    pub egress: Egress,
+    /// Where the key-encryption key is.
+    pub keys: Keys,
+    /// What is searched, and within which bounds.
+    pub injection: Injection,
+    /// What bounds the memory.
+    pub limits: Limits,
+    /// How long is waited.
+    pub timeouts: Timeouts,
+    /// Stopping in order.
+    pub shutdown: Shutdown,
+    /// What is said, and how.
+    pub log: Log,
+    /// What keeps the sealed records.
+    pub store: Store,
+    /// Secrets whose values come from a file or a variable.
+    pub secrets: Vec<DeclaredSecret>,
+    /// Runners whose tokens come from a file or a variable.
+    pub runners: Vec<DeclaredRunner>,
+    /// The variables that the settings above name.
+    #[serde(skip)]
+    pub environment: Environment,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "data".into(),
+            proxy: Proxy::default(),
+            admin: Admin::default(),
+            intercept: Intercept::default(),
+            egress: Egress::default(),
+            keys: Keys::default(),
+            injection: Injection::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+            shutdown: Shutdown::default(),
+            log: Log::default(),
+            store: Store::default(),
+            secrets: Vec::new(),
+            runners: Vec::new(),
+            environment: Environment::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The file at `path` (or the one that `SUBROSA_CONFIG` names, or the defaults), overridden by
+    /// the variables in `env`, checked.
+    pub fn load(path: Option<&Path>, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let environment = Environment::new(env);
+        let path = path.map(Path::to_owned).or_else(|| environment.config_path());
+        let file = path.map(|path| ConfigFile::read(&path)).transpose()?;
+        Self::assemble(file.as_ref(), environment)
+    }
+
+    /// The variables that a value is read from. A child of ours must not inherit them.
+    pub fn variables_read(&self) -> impl Iterator<Item = &VariableName> {
+        let secrets = self.secrets.iter().map(|secret| &secret.value);
+        let sources = secrets.chain(self.runners.iter().map(|runner| &runner.token));
+        let named = sources.filter_map(|source| match source {
+            Source::Env(variable) => Some(variable),
+            Source::File(_) => None,
+        });
+        named.chain(&self.keys.env)
+    }
+
+    fn assemble(file: Option<&ConfigFile>, environment: Environment) -> Result<Self, ConfigError> {
+        let from_file = file.map_or_else(|| Ok(Self::default()), ConfigFile::parse::<Self>)?;
+        let table = file.map_or_else(|| Ok(toml::Table::new()), ConfigFile::parse::<toml::Table>)?;
+        // A variable that a value is read from is no setting, whatever it is called.
+        let mut overrides = environment.overrides();
+        overrides.retain(|over| from_file.variables_read().all(|variable| variable.as_str() != over.variable));
+        let mut config = overrides.iter().try_fold((from_file, table), apply)?.0;
+        check::check(&config).map_err(|(key, fault)| {
+            let place = match overrides.iter().find(|over| key.starts_with(&over.key)) {
+                Some(over) => Place::Variable(over.variable.clone()),
+                None => file.map_or(Place::Defaults, |file| file.place_of(&key)),
+            };
+            ConfigError { place, key: Some(key), fault }
+        })?;
+        config.environment = environment.only(&config.variables_read().collect::<Vec<_>>());
+        Ok(config)
+    }
+}
+
+/// The configuration with one variable more, by the first reading of it that fits.
+fn apply((_, table): (Config, toml::Table), over: &Override) -> Result<(Config, toml::Table), ConfigError> {
+    let mut faults = Vec::new();
+    for reading in over.readings() {
+        let mut changed = table.clone();
+        if over.put(&mut changed, reading).is_none() {
+            faults.push("a key on the way is no section".to_owned());
+            continue;
+        }
+        match Config::deserialize(changed.clone()) {
+            Ok(config) => return Ok((config, changed)),
+            Err(fault) => faults.push(fault.message().to_owned()),
+        }
+    }
+    // What the text could not mean at all says less than what is wrong with what it could mean.
+    let telling = faults.iter().find(|fault| !fault.starts_with("invalid type")).or(faults.first());
+    Err(ConfigError {
+        place: Place::Variable(over.variable.clone()),
+        key: Some(over.key.clone()),
+        fault: cure(telling.map_or("this has no meaning here", String::as_str)),
+    })
+}
+
+#[cfg(test)]
+mod tests;

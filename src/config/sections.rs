@@ -1,0 +1,350 @@
+//! The sections of the config file: one struct each, every key with its type and its default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::words::{self, AllowedNetwork, FixedAddress, Size, Span, VariableName};
+use crate::origin::Host;
+use crate::secret::{DomainPattern, OrganizationName, Surfaces};
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// `[proxy]`: the door for runners.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Proxy {
+    /// Where runners connect to.
+    pub listen: Vec<SocketAddr>,
+    /// The organization of unauthenticated clients; unset: `default`, on loopback only, until a runner exists.
+    pub anonymous: Option<OrganizationName>,
+    /// How many workers share the load; 0 is one per core.
+    pub workers: usize,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { listen: vec![loopback(8080)], anonymous: None, workers: 0 }
+    }
+}
+
+/// `[admin]`: the door for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens; empty: nowhere but on its socket in `data_dir`.
+    pub listen: Vec<SocketAddr>,
+    /// The names it answers to (SPEC 8); a Host beyond them gets 421.
+    #[serde(with = "words::hosts")]
+    pub hosts: Vec<Host>,
+    /// How its TLS is done; required on any address but loopback.
+    pub tls: Option<AdminTls>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        let hosts = ["localhost", "127.0.0.1"].iter().filter_map(|text| Host::parse(text).ok()).collect();
+        Self { listen: vec![loopback(8081)], hosts, tls: None }
+    }
+}
+
+/// How the TLS of the admin port is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum AdminTls {
+    /// Somebody in front does it: `tls = "terminated-elsewhere"`.
+    #[serde(serialize_with = "terminated_elsewhere")]
+    TerminatedElsewhere,
+    /// `tls = { certificate = "…", key = "…" }`.
+    Files(TlsFiles),
+}
+
+/// Where the admin port's certificate and key lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// A PEM file: the certificate with its chain.
+    pub certificate: PathBuf,
+    /// A PEM file: the private key.
+    pub key: PathBuf,
+}
+
+/// The one word that `admin.tls` takes.
+const TERMINATED_ELSEWHERE: &str = "terminated-elsewhere";
+
+fn terminated_elsewhere<S: serde::Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(TERMINATED_ELSEWHERE)
+}
+
+impl<'de> Deserialize<'de> for AdminTls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AdminTlsVisitor)
+    }
+}
+
+struct AdminTlsVisitor;
+
+impl<'de> de::Visitor<'de> for AdminTlsVisitor {
+    type Value = AdminTls;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"terminated-elsewhere\" or { certificate = \"FILE\", key = \"FILE\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<AdminTls, E> {
+        if text == TERMINATED_ELSEWHERE {
+            return Ok(AdminTls::TerminatedElsewhere);
+        }
+        Err(E::custom("this is neither \"terminated-elsewhere\" nor { certificate = \"FILE\", key = \"FILE\" }"))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<AdminTls, A::Error> {
+        TlsFiles::deserialize(de::value::MapAccessDeserializer::new(map)).map(AdminTls::Files)
+    }
+}
+
+/// `[intercept]`: whose TLS is ended, and by which authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Intercept {
+    /// The CA's certificate, PEM; made on first start when both are absent.
+    pub ca_certificate: PathBuf,
+    /// The CA's private key, PEM, 0600.
+    pub ca_key: PathBuf,
+    /// Hosts whose tunnels are relayed untouched.
+    pub pass_through: Vec<DomainPattern>,
+}
+
+impl Default for Intercept {
+    fn default() -> Self {
+        Self { ca_certificate: "certs/ca.pem".into(), ca_key: "keys/ca-key.pem".into(), pass_through: Vec::new() }
+    }
+}
+
+/// `[egress]`: where requests may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Networks that are opened although they are not globally reachable.
+    pub allow: Vec<AllowedNetwork>,
+    /// Fixed addresses of hosts.
+    #[serde(with = "words::resolve")]
+    pub resolve: BTreeMap<Host, FixedAddress>,
+    /// PEM files of certificates that upstreams may be signed by, beside the system's roots.
+    pub extra_roots: Vec<PathBuf>,
+    /// Where a secret may go over plain http.
+    pub cleartext_secrets: CleartextSecrets,
+}
+
+/// Where a secret may go over plain http.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CleartextSecrets {
+    /// To addresses that `egress.allow` or `egress.resolve` opened.
+    #[default]
+    AllowedNetworks,
+    /// To any address.
+    Anywhere,
+    /// To none.
+    Never,
+}
+
+/// `[keys]`: where the key-encryption key is. The first that has it wins: `env`, `credential`, `file`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// One line, 32 bytes in base64, 0600; made on first start when nothing else holds the key.
+    pub file: PathBuf,
+    /// An environment variable that holds the same line. Once named it must be set.
+    pub env: Option<VariableName>,
+    /// The name of a file below `$CREDENTIALS_DIRECTORY` (systemd); used when it is there.
+    pub credential: String,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { file: "keys/kek".into(), env: None, credential: "subrosa-kek".into() }
+    }
+}
+
+/// `[injection]`: what is searched, and within which bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Injection {
+    /// The largest body that is held to be searched.
+    pub buffer: Size,
+    /// What a body may grow by.
+    pub max_growth: Size,
+    /// What happens to searched bodies beyond the buffer.
+    pub oversize: Oversize,
+    /// How long a body without a length is held for more of it to come.
+    pub hold: Span,
+    /// Surfaces by host: `[[injection.narrow]]`.
+    pub narrow: Vec<Narrow>,
+}
+
+impl Default for Injection {
+    fn default() -> Self {
+        Self {
+            buffer: Size::mib(1),
+            max_growth: Size::mib(16),
+            oversize: Oversize::default(),
+            hold: Span::millis(100),
+            narrow: Vec::new(),
+        }
+    }
+}
+
+/// What happens to bodies that would be searched and are larger than `injection.buffer`.
+///
+/// KNOWN GAP: in this version they are refused with 413 (`body_too_large`), whatever is set here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Oversize {
+    /// Spooled to an unlinked file, as the runner sent them.
+    #[default]
+    Spool,
+    /// Searched while they stream.
+    Stream,
+    /// Refused with 413.
+    Refuse,
+}
+
+/// One `[[injection.narrow]]`: requests for these hosts are searched on these surfaces only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Narrow {
+    /// The hosts meant.
+    pub hosts: Vec<DomainPattern>,
+    /// The only surfaces searched; an empty list: none.
+    pub surfaces: Surfaces,
+}
+
+/// `[limits]`: what bounds the memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Client connections at a time.
+    pub connections: usize,
+    /// All held bodies together.
+    pub held: Size,
+    /// The head of a request.
+    pub head: Size,
+    /// The fields of a request.
+    pub fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 10_000, held: Size::mib(256), head: Size::kib(128), fields: 256 }
+    }
+}
+
+/// `[timeouts]`: how long is waited, by what is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// For a client's head, from the first byte on.
+    pub client_head: Span,
+    /// For a connection to an upstream, its TLS included.
+    pub upstream_connect: Span,
+    /// For an upstream's response head.
+    pub upstream_head: Span,
+    /// For the next request on a connection.
+    pub idle: Span,
+    /// For the next byte of a body, either way.
+    pub body: Span,
+    /// For the next byte of a relayed tunnel, either way.
+    pub tunnel: Span,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            client_head: Span::secs(10),
+            upstream_connect: Span::secs(10),
+            upstream_head: Span::secs(60),
+            idle: Span::secs(90),
+            body: Span::secs(300),
+            tunnel: Span::secs(3600),
+        }
+    }
+}
+
+/// `[shutdown]`: stopping in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long exchanges may take to finish.
+    pub grace: Span,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace: Span::secs(30) }
+    }
+}
+
+/// `[log]`: what is said, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least that is said.
+    pub level: LogLevel,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least important lines that are still written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what may fail.
+    Warn,
+    /// And what happens.
+    #[default]
+    Info,
+    /// And how.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+/// `[store]`: what keeps the sealed records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// The engine.
+    pub engine: Engine,
+}
+
+/// What keeps the sealed records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// An embedded store in `data_dir`.
+    #[default]
+    Sled,
+    /// Nothing is kept: for sidecars whose secrets are all declared, and for tests.
+    Memory,
+}

@@ -1,0 +1,250 @@
+//! The key-encryption key: where it comes from, who may read its file, and how it is named
+//! without being shown.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::random;
+
+const LENGTH: usize = 32;
+/// A key is 44 characters; whatever is longer than this is another file.
+const MAX_FILE: u64 = 4096;
+const ID_LABEL: &[u8] = b"subrosa kek id v1";
+/// People lose the `=` when they copy a key; it says nothing that the length does not.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
+
+/// Names a key-encryption key: 8 bytes of a hash of it, shown as 16 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; 8]);
+
+impl KeyId {
+    pub(super) fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("the key file {path} cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file cannot be made.
+    #[error("the key file {path} cannot be created: {source}")]
+    Uncreatable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Group or others have access to the file.
+    #[error(
+        "the key file {path} is open to others (mode {mode:04o}); run `chmod 600 {path}`, or mount the secret with mode 0400"
+    )]
+    TooOpen {
+        /// The file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is not base64.
+    #[error("{place} is not one line of base64; a key is 32 random bytes in base64, as `openssl rand -base64 32` prints them")]
+    NotBase64 {
+        /// Which file or text.
+        place: String,
+    },
+    /// It has the wrong length.
+    #[error("{place} is {length} bytes long; a key is 32 random bytes in base64, as `openssl rand -base64 32` prints them")]
+    Length {
+        /// Which file or text.
+        place: String,
+        /// Its length once decoded.
+        length: usize,
+    },
+    /// The operating system gave no randomness.
+    #[error("no key can be made: the operating system gave no randomness")]
+    NoRandomness,
+}
+
+/// The key that wraps data-encryption keys. Wiped when dropped; shown only as its id.
+pub struct KeyEncryptionKey {
+    bytes: Zeroizing<[u8; LENGTH]>,
+    id: KeyId,
+}
+
+impl KeyEncryptionKey {
+    /// Reads a key from a file of one line of base64, which nobody but its owner may read.
+    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
+        let place = path.display().to_string();
+        let unreadable = |source| KeyError::Unreadable { path: place.clone(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        // The open file is asked, not the path, which could lead elsewhere by now.
+        let metadata = file.metadata().map_err(unreadable)?;
+        let mode = metadata.mode() & 0o7777;
+        if !metadata.is_file() {
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+        }
+        if mode & 0o077 != 0 {
+            return Err(KeyError::TooOpen { path: place, mode });
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
+        file.take(MAX_FILE).read_to_end(&mut text).map_err(unreadable)?;
+        Self::decode(&text, &format!("the key in {place}"))
+    }
+
+    /// Makes a key and a file for it: 0600 from its first moment, never over an existing one, on
+    /// stable storage before anything is sealed with it.
+    pub fn create_file(path: &Path) -> Result<Self, KeyError> {
+        let mut bytes = Zeroizing::new([0; LENGTH]);
+        random(bytes.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
+        let key = Self::from_bytes(&bytes);
+        key.write_new(path).map_err(|source| KeyError::Uncreatable { path: path.display().to_string(), source })?;
+        Ok(key)
+    }
+
+    /// Reads a key from a text of base64; surrounding blanks do not matter.
+    pub fn from_base64(text: &str) -> Result<Self, KeyError> {
+        Self::decode(text.as_bytes(), "the key")
+    }
+
+    /// A key from its bytes.
+    pub fn from_bytes(bytes: &[u8; LENGTH]) -> Self {
+        let hash = Sha256::new_with_prefix(ID_LABEL).chain_update(bytes).finalize();
+        let mut id = [0; 8];
+        id.copy_from_slice(&hash[..8]);
+        Self { bytes: Zeroizing::new(*bytes), id: KeyId(id) }
+    }
+
+    /// Names the key without showing it.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; LENGTH] {
+        &self.bytes
+    }
+
+    fn decode(text: &[u8], place: &str) -> Result<Self, KeyError> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
+        BASE64.decode_vec(text.trim_ascii(), &mut bytes).map_err(|_| KeyError::NotBase64 { place: place.to_owned() })?;
+        let bytes = <&[u8; LENGTH]>::try_from(bytes.as_slice())
+            .map_err(|_| KeyError::Length { place: place.to_owned(), length: bytes.len() })?;
+        Ok(Self::from_bytes(bytes))
+    }
+
+    fn write_new(&self, path: &Path) -> io::Result<()> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut line = Zeroizing::new(String::with_capacity(LENGTH * 2));
+        BASE64.encode_string(self.bytes.as_slice(), &mut line);
+        line.push('\n');
+        file.write_all(line.as_bytes())?;
+        file.sync_all()?;
+        // The directory may be new as well: a key that power loss took is a store that never opens.
+        parent.canonicalize()?.ancestors().take(2).try_for_each(|dir| File::open(dir)?.sync_all())
+    }
+}
+
+impl fmt::Debug for KeyEncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyEncryptionKey({})", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_created_file_is_private_and_reads_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("keys/kek");
+        let made = KeyEncryptionKey::create_file(&path).expect("creates");
+        assert_eq!(fs::metadata(&path).expect("is there").mode() & 0o7777, 0o600);
+        assert_eq!(fs::metadata(dir.path().join("keys")).expect("is there").mode() & 0o7777, 0o700);
+        let read = KeyEncryptionKey::from_file(&path).expect("reads");
+        assert_eq!(read.bytes(), made.bytes());
+        assert_eq!(read.id(), made.id());
+        assert_eq!(fs::read_to_string(&path).expect("text").len(), 45);
+    }
+
+    #[test]
+    fn creating_never_overwrites() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("kek");
+        KeyEncryptionKey::create_file(&path).expect("creates");
+        let before = fs::read(&path).expect("reads");
+        assert!(matches!(KeyEncryptionKey::create_file(&path), Err(KeyError::Uncreatable { .. })));
+        assert_eq!(fs::read(&path).expect("reads"), before);
+    }
+
+    #[test]
+    fn refuses_a_file_that_others_can_read_with_its_mode_and_the_cure() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("kek");
+        KeyEncryptionKey::create_file(&path).expect("creates");
+        for mode in [0o640, 0o604, 0o644, 0o660, 0o610] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).expect("changes the mode");
+            let said = KeyEncryptionKey::from_file(&path).expect_err("too open").to_string();
+            assert!(said.contains(&format!("{mode:04o}")) && said.contains("chmod 600"), "{said}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o400)).expect("changes the mode");
+        assert!(KeyEncryptionKey::from_file(&path).is_ok());
+    }
+
+    #[test]
+    fn refuses_what_is_no_key_without_repeating_it() {
+        for (text, part) in [("", "0 bytes"), ("AAAA", "3 bytes"), ("!hunter2", "base64"), (&"A".repeat(44), "33 bytes")] {
+            let said = KeyEncryptionKey::from_base64(text).expect_err("no key").to_string();
+            assert!(said.contains(part) && !said.contains("hunter2"), "{text}: {said}");
+        }
+        let good = BASE64.encode([5; 32]);
+        let id = KeyEncryptionKey::from_bytes(&[5; 32]).id();
+        for text in [&good, &format!(" {good}\r\n"), good.trim_end_matches('=')] {
+            assert_eq!(KeyEncryptionKey::from_base64(text).expect("a key").id(), id);
+        }
+    }
+
+    #[test]
+    fn the_id_is_the_documented_hash_and_debug_shows_nothing_more() {
+        let key = KeyEncryptionKey::from_bytes(&[0; 32]);
+        let hash = Sha256::digest([b"subrosa kek id v1".as_slice(), &[0; 32]].concat());
+        let hex: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(key.id().to_string(), hex);
+        assert_eq!(format!("{key:?}"), format!("KeyEncryptionKey({hex})"));
+    }
+}

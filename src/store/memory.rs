@@ -1,0 +1,89 @@
+//! The engine for tests and for sidecars that declare everything: a map in this process's memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use super::{Backend, Changed, Expect, Pending, StoreError, Stored, Write};
+
+/// How many changes a follower may lag behind.
+const WATCH_CAPACITY: usize = 1024;
+
+/// A store in memory.
+pub(super) struct Memory {
+    map: Mutex<Map>,
+    changes: broadcast::Sender<Changed>,
+}
+
+#[derive(Default)]
+struct Map {
+    /// Never used twice, so that a key that came back never has a version it had before.
+    revision: u64,
+    keys: BTreeMap<String, (u64, Vec<u8>)>,
+}
+
+impl Memory {
+    pub(super) fn new() -> Self {
+        Self { map: Mutex::default(), changes: broadcast::Sender::new(WATCH_CAPACITY) }
+    }
+
+    fn commit_now(&self, writes: Vec<Write>) -> Result<Vec<u64>, StoreError> {
+        // A panic elsewhere cannot have left the map half changed: it changes only below, where nothing panics.
+        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        map.check(&writes)?;
+        map.revision += 1;
+        let revision = map.revision;
+        let puts = writes.iter().filter(|write| matches!(write, Write::Put { .. })).count();
+        for write in writes {
+            let changed = map.carry_out(write, revision);
+            // Nobody listening is no fault.
+            let _ = self.changes.send(changed);
+        }
+        Ok(vec![revision; puts])
+    }
+}
+
+impl Map {
+    fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let version = |key: &String| self.keys.get(key).map(|(version, _)| *version);
+        let failed = writes.iter().find_map(|write| match write {
+            Write::Put { key, expect: Expect::Absent, .. } => version(key).is_some().then_some(key),
+            Write::Put { key, expect: Expect::Version(expected), .. } | Write::Remove { key, version: expected } => {
+                (version(key) != Some(*expected)).then_some(key)
+            }
+        });
+        failed.map_or(Ok(()), |key| Err(StoreError::Conflict { key: key.clone() }))
+    }
+
+    fn carry_out(&mut self, write: Write, revision: u64) -> Changed {
+        match write {
+            Write::Put { key, bytes, .. } => {
+                self.keys.insert(key.clone(), (revision, bytes.clone()));
+                Changed { key, now: Some((revision, bytes)) }
+            }
+            Write::Remove { key, .. } => {
+                self.keys.remove(&key);
+                Changed { key, now: None }
+            }
+        }
+    }
+}
+
+impl Backend for Memory {
+    fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = map.keys.iter();
+        let all = all.map(|(key, (version, bytes))| Stored { key: key.clone(), version: *version, bytes: bytes.clone() });
+        let all: Vec<_> = all.collect();
+        Box::pin(std::future::ready(Ok(all)))
+    }
+
+    fn commit(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>> {
+        Box::pin(async move { self.commit_now(writes) })
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Changed> {
+        self.changes.subscribe()
+    }
+}
