@@ -81,7 +81,7 @@ fn proxy_status(refusal: &Refusal) -> HeaderValue {
 
 impl From<upstream::Error> for Refusal {
     fn from(error: upstream::Error) -> Self {
-        use upstream::ErrorKind as Kind;
+        use upstream::Kind;
         let code = match error.kind() {
             Kind::Unresolvable => Code::UpstreamUnresolvable,
             Kind::Denied => Code::TargetDenied,
