@@ -13,14 +13,24 @@
 //!     .finish()                                  -> Receipt (names and surfaces, never a value)
 //! ```
 
+mod content;
+mod encode;
+mod reference;
 mod refusal;
+mod response;
+mod splice;
+mod surface;
 
+pub use reference::{escape_text, holds_reference};
 pub use refusal::{Code, Refusal};
+pub use response::escape_response_fields;
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use zeroize::Zeroizing;
+
+use self::splice::Splicer;
 
 use crate::origin::Host;
 use crate::secret::{AllowedDomains, Limits, NamePattern, OrganizationName, SecretName, SecretValue, Surface, Surfaces};
@@ -76,3 +86,56 @@ pub struct Receipt {
     /// How many escapes (`{{secrets.NAME}}`) were undone.
     pub unescaped: usize,
 }
+
+/// The injection into one request.
+pub struct Injection<'a> {
+    splicer: Splicer<'a>,
+    surfaces: Surfaces,
+}
+
+impl<'a> Injection<'a> {
+    /// For a request to `host`, with what `resolver` knows, on those of the `surfaces` only.
+    pub fn new(resolver: &'a dyn Resolver, host: &'a Host, surfaces: Surfaces) -> Self {
+        let splicer = Splicer { resolver, host, max_growth: u64::MAX, grown: 0, receipt: Receipt::default() };
+        Self { splicer, surfaces }
+    }
+
+    /// The same, refusing to let the request grow by more than `bytes`.
+    #[must_use]
+    pub fn with_max_growth(mut self, bytes: u64) -> Self {
+        self.splicer.max_growth = bytes;
+        self
+    }
+
+    /// The path and query, rewritten; `None` if nothing changes.
+    pub fn target(&mut self, path_and_query: &[u8]) -> Result<Option<Plaintext>, Refusal> {
+        surface::target(&mut self.splicer, self.surfaces, path_and_query)
+    }
+
+    /// A rewritten copy of the fields; `None` if nothing changes. The order among the fields of one
+    /// name is kept.
+    pub fn fields(&mut self, fields: &HeaderMap) -> Result<Option<HeaderMap>, Refusal> {
+        surface::fields(&mut self.splicer, self.surfaces, fields)
+    }
+
+    /// Whether content under these fields is searched at all.
+    pub fn searches_content(&self, fields: &HeaderMap) -> bool {
+        self.surfaces.contains(Surface::Body) && content::is_searched(fields)
+    }
+
+    /// The content, rewritten; `None` if nothing changes.
+    pub fn content(&mut self, fields: &HeaderMap, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
+        if !self.searches_content(fields) {
+            return Ok(None);
+        }
+        content::rewrite(&mut self.splicer, fields, content)
+    }
+
+    /// What was put where.
+    pub fn finish(self) -> Receipt {
+        self.splicer.receipt
+    }
+}
+
+#[cfg(test)]
+mod tests;

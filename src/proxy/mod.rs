@@ -1,1 +1,26 @@
-//! (room under construction)
+//! The door for runners: one port that takes every form of proxy request.
+//!
+//! ```text
+//! Door::welcome -> gate (unambiguous heads only) -> service (which form?) -> client_auth (who?)
+//!    CONNECT -> tunnel -> relay (passed through) | intercept (TLS ended) | plain -> service again
+//!    the rest -> exchange: THE ROAD, one request in, one response out
+//! ```
+//! Any refusal on the way ends in `error`, which alone writes them.
+
+mod answer;
+mod chunked;
+mod client_auth;
+mod context;
+mod error;
+mod exchange;
+mod fields;
+mod gate;
+mod intercept;
+mod outgoing;
+mod relay;
+mod service;
+mod tunnel;
+mod wire;
+
+pub use context::{Budget, Cleartext, Door, Narrow, Settings, Shared};
+pub use outgoing::Outgoing;

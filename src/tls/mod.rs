@@ -1,1 +1,29 @@
-//! (room under construction)
+//! Certificates: the project's own authority, the leaves it issues per host, and whom to trust
+//! upstream.
+//!
+//! Everything runs on ring, named explicitly: no process-wide default provider is installed or
+//! relied upon.
+
+mod authority;
+mod authority_key;
+mod files;
+mod leaf;
+mod leaves;
+mod pem;
+mod trust;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+pub use authority::{Authority, AuthorityError, Made};
+pub use leaf::LeafError;
+pub use leaves::Leaves;
+pub use trust::{TrustError, client_config};
+
+/// HTTP/1.1 is all that is spoken on either side (RFC 7301 identifies it by these bytes).
+const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}

@@ -1,0 +1,38 @@
+# What can be done here. `make test` installs by itself what the tests need (Debian or Ubuntu).
+SHELL := /bin/bash
+CARGO ?= cargo
+
+.PHONY: help build test lint tools bench load fuzz deny
+
+help: ## This list.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+build: ## The release binary.
+	$(CARGO) build --release --locked
+
+tools: ## What the tests drive: curl, strace, Python with requests and httpx, Node with axios and undici, git.
+	scripts/test-tools
+
+test: tools ## All tests: rooms, the house, and the real binary with real clients.
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --no-fail-fast; \
+	else \
+		$(CARGO) test --locked --no-fail-fast; \
+	fi
+
+lint: ## Format, clippy and documentation, warnings are errors.
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+
+bench: ## Criterion benches of the injection core.
+	$(CARGO) bench --locked --bench inject
+
+load: build ## Requests per second, p99 and CPU per 10,000 requests, beside the same load without a proxy.
+	scripts/load
+
+fuzz: ## Each fuzz target for half a minute (needs a nightly toolchain and cargo-fuzz).
+	scripts/fuzz
+
+deny: ## Licences, sources and bans of the dependencies (needs cargo-deny).
+	$(CARGO) deny check bans licenses sources

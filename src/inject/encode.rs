@@ -1,0 +1,121 @@
+//! The forms a value takes on the wire, one function each.
+
+use super::Plaintext;
+use super::splice::{Encoded, Unfit};
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// As it is.
+pub(super) fn raw(value: &[u8]) -> Encoded {
+    Plaintext::new(value.to_vec())
+}
+
+/// Everything outside RFC 3986's unreserved characters percent-encoded.
+pub(super) fn percent(value: &[u8]) -> Encoded {
+    let mut encoded = Plaintext::new(Vec::with_capacity(value.len() * 3));
+    for &byte in value {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(byte);
+        } else {
+            encoded.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        }
+    }
+    encoded
+}
+
+/// A value that is percent-encoded already, in a path or query.
+pub(super) fn url_encoded(value: &[u8]) -> Result<Encoded, Unfit> {
+    let stands = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'"' | b'<' | b'>' | b'`');
+    if value.iter().all(stands) {
+        Ok(raw(value))
+    } else {
+        Err("it is marked url_encoded and holds `#`, a blank, a control or another character that no URL holds")
+    }
+}
+
+/// The inside of a JSON string (RFC 8259 section 7).
+pub(super) fn json_string(value: &[u8]) -> Result<Encoded, Unfit> {
+    let text = std::str::from_utf8(value).map_err(|_| "it is not UTF-8, which JSON must be")?;
+    let mut encoded = Plaintext::new(Vec::with_capacity(value.len() * 6));
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' => encoded.extend_from_slice(&[b'\\', byte]),
+            b'\n' => encoded.extend_from_slice(b"\\n"),
+            b'\r' => encoded.extend_from_slice(b"\\r"),
+            b'\t' => encoded.extend_from_slice(b"\\t"),
+            0..=0x1f => {
+                encoded.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]])
+            }
+            _ => encoded.push(byte),
+        }
+    }
+    Ok(encoded)
+}
+
+/// A JSON number, true, false or null: what may stand outside a string.
+pub(super) fn json_literal(value: &[u8]) -> Result<Encoded, Unfit> {
+    let is_number = || {
+        let starts = value.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-');
+        let ends = value.last().is_some_and(u8::is_ascii_digit);
+        starts && ends && serde_json::from_slice::<serde_json::Number>(value).is_ok()
+    };
+    if matches!(value, b"true" | b"false" | b"null") || is_number() {
+        Ok(raw(value))
+    } else {
+        Err("outside a JSON string only a number, true, false or null may stand; put the reference in quotes")
+    }
+}
+
+/// Character data or an attribute value of XML 1.0.
+pub(super) fn xml(value: &[u8], in_attribute: bool) -> Result<Encoded, Unfit> {
+    let text = xml_text(value)?;
+    let mut encoded = Plaintext::new(Vec::with_capacity(value.len() * 6));
+    for &byte in text.as_bytes() {
+        match byte {
+            b'&' => encoded.extend_from_slice(b"&amp;"),
+            b'<' => encoded.extend_from_slice(b"&lt;"),
+            b'>' => encoded.extend_from_slice(b"&gt;"),
+            b'"' => encoded.extend_from_slice(b"&quot;"),
+            b'\'' => encoded.extend_from_slice(b"&apos;"),
+            // Readers normalise these (XML 1.0 sections 2.11 and 3.3.3).
+            b'\r' => encoded.extend_from_slice(b"&#13;"),
+            b'\n' if in_attribute => encoded.extend_from_slice(b"&#10;"),
+            b'\t' if in_attribute => encoded.extend_from_slice(b"&#9;"),
+            _ => encoded.push(byte),
+        }
+    }
+    Ok(encoded)
+}
+
+/// The value as text, if XML 1.0 can hold it (section 2.2).
+pub(super) fn xml_text(value: &[u8]) -> Result<&str, Unfit> {
+    let text = std::str::from_utf8(value).map_err(|_| "it is not UTF-8, which this XML must be")?;
+    let stands =
+        |char: char| matches!(char, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
+    if text.chars().all(stands) { Ok(text) } else { Err("it holds a character that XML cannot hold") }
+}
+
+/// A field value (RFC 9110 section 5.5).
+pub(super) fn field(value: &[u8]) -> Result<Encoded, Unfit> {
+    let stands = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+    if value.iter().all(stands) {
+        Ok(raw(value))
+    } else {
+        Err("it holds a line end, a NUL or another byte that no field may hold")
+    }
+}
+
+/// A cookie's value, between semicolons.
+pub(super) fn cookie(value: &[u8]) -> Result<Encoded, Unfit> {
+    if value.contains(&b';') { Err("it holds `;`, which would end the cookie") } else { field(value) }
+}
+
+/// A field of a multipart part, most often within quotes.
+pub(super) fn part_field(value: &[u8]) -> Result<Encoded, Unfit> {
+    let stands = |byte: &u8| matches!(byte, b' '..=b'~' | 0x80..) && !matches!(byte, b'"' | b'\\');
+    if value.iter().all(stands) {
+        Ok(raw(value))
+    } else {
+        Err("it holds a quote, a backslash, a line end or another byte that a part's field cannot hold")
+    }
+}

@@ -1,0 +1,28 @@
+//! What an upstream says is not a reference: text of that shape in a response's head is escaped, so
+//! that a hostile origin cannot plant references that clients send back.
+
+use http::{HeaderMap, HeaderValue};
+
+use super::reference::escape_text;
+
+/// A copy of `fields` with reference-shaped text escaped, or `None` where there is none.
+pub fn escape_response_fields(fields: &HeaderMap) -> Option<HeaderMap> {
+    let escaped: Vec<(usize, HeaderValue)> = fields
+        .values()
+        .enumerate()
+        .filter_map(|(index, value)| Some((index, HeaderValue::from_bytes(&escape_text(value.as_bytes())?).ok()?)))
+        .collect();
+    (!escaped.is_empty()).then(|| with_values(fields, escaped))
+}
+
+/// A copy of `fields` with the values at some places (in the map's order) replaced.
+pub(super) fn with_values(fields: &HeaderMap, changed: Vec<(usize, HeaderValue)>) -> HeaderMap {
+    let mut copy = fields.clone();
+    let mut changed = changed.into_iter().peekable();
+    for (index, value) in copy.values_mut().enumerate() {
+        if let Some((_, new)) = changed.next_if(|(at, _)| *at == index) {
+            *value = new;
+        }
+    }
+    copy
+}

@@ -1,0 +1,8 @@
+//! The surfaces of a request's head: path, query, header and authentication.
+
+mod authentication;
+mod field;
+mod target;
+
+pub(super) use field::fields;
+pub(super) use target::target;

@@ -1,0 +1,132 @@
+//! Who is asking? Proxy-Authorization names a runner, or the request is answered 407.
+//!
+//! Wrong credentials are never taken for none. Without credentials a client acts for an
+//! organization only where `proxy.anonymous` says so, or on loopback as long as no runner exists.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::PROXY_AUTHORIZATION;
+use zeroize::Zeroizing;
+
+use super::context::Shared;
+use crate::identity::{Identity, Runner};
+use crate::inject::{Code, Refusal};
+use crate::origin::Host;
+use crate::secret::{NamePattern, OrganizationName};
+use crate::upstream::Tenant;
+
+/// Whoever a request acts for.
+#[derive(Clone)]
+pub(super) struct Caller {
+    runner: Option<Arc<Runner>>,
+    pub(super) organization: OrganizationName,
+    /// Whose upstream connections may be used.
+    pub(super) tenant: Tenant,
+    is_loopback: bool,
+}
+
+impl Caller {
+    fn runner(runner: Arc<Runner>, is_loopback: bool) -> Self {
+        let organization = runner.organization.clone();
+        // A runner's id, not its name: a name can be given to another runner later.
+        let tenant = Tenant(format!("{organization}/{}", runner.id).into());
+        Self { runner: Some(runner), organization, tenant, is_loopback }
+    }
+
+    fn anonymous(organization: OrganizationName, is_loopback: bool) -> Self {
+        let tenant = Tenant(format!("{organization}/").into());
+        Self { runner: None, organization, tenant, is_loopback }
+    }
+
+    /// The name for logs and the audit trail.
+    pub(super) fn name(&self) -> &str {
+        self.runner.as_ref().map_or("anonymous", |runner| runner.name.as_str())
+    }
+
+    /// The names of secrets this caller is limited to, if it is.
+    pub(super) fn names(&self) -> Option<Arc<[NamePattern]>> {
+        self.runner.as_ref().and_then(|runner| runner.secrets.clone())
+    }
+
+    /// Whether this caller may send requests to `host` at all.
+    pub(super) fn may_reach(&self, host: &Host) -> Result<(), Refusal> {
+        match &self.runner {
+            Some(runner) if !runner.hosts.permits(host) => Err(Refusal::new(
+                Code::RunnerNotPermitted,
+                format!(
+                    "The runner `{}` may not send requests to `{host}`: it is limited to {}. Use one of these hosts, or ask an administrator for another runner.",
+                    runner.name, runner.hosts
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the right of this caller still holds: a revoked runner loses its open tunnels too.
+    pub(super) fn still(&self, shared: &Shared) -> Result<(), Refusal> {
+        match &self.runner {
+            Some(runner) if shared.identity.is_current(runner) => Ok(()),
+            Some(_) => Err(unauthenticated("The runner of this tunnel was revoked.")),
+            None => anonymous(shared, self.is_loopback).map(drop),
+        }
+    }
+}
+
+/// Finds out for whom a request with `fields` acts.
+pub(super) fn identify(shared: &Shared, fields: &HeaderMap, is_loopback: bool) -> Result<Caller, Refusal> {
+    let mut credentials = fields.get_all(PROXY_AUTHORIZATION).iter();
+    let Some(credential) = credentials.next() else {
+        return anonymous(shared, is_loopback);
+    };
+    if credentials.next().is_some() {
+        return Err(Refusal::malformed("Proxy-Authorization stands twice. Send it once."));
+    }
+    let runner = token(credential.as_bytes()).and_then(|token| known(&shared.identity, &token));
+    runner.map(|runner| Caller::runner(runner, is_loopback)).ok_or_else(|| {
+        unauthenticated("The token in Proxy-Authorization belongs to no runner; it may have been revoked or mistyped.")
+    })
+}
+
+fn known(identity: &Identity, token: &[u8]) -> Option<Arc<Runner>> {
+    identity.authenticate(token)
+}
+
+fn anonymous(shared: &Shared, is_loopback: bool) -> Result<Caller, Refusal> {
+    if let Some(organization) = &shared.settings.anonymous {
+        return Ok(Caller::anonymous(organization.clone(), is_loopback));
+    }
+    match (is_loopback, shared.identity.has_runners()) {
+        (true, false) => Ok(Caller::anonymous(OrganizationName::default(), is_loopback)),
+        (true, true) => Err(unauthenticated("Runners exist, so clients without a token are no longer served.")),
+        (false, _) => Err(unauthenticated(
+            "Clients from other machines need a token (or `proxy.anonymous` in the config, which names an organization for all of them).",
+        )),
+    }
+}
+
+fn unauthenticated(what: &str) -> Refusal {
+    let cure = "Create a runner with `subrosa runner create NAME` and put its token into the proxy URL as password: http://NAME:TOKEN@HOST:PORT.";
+    Refusal::new(Code::RunnerUnauthenticated, format!("{what} {cure}"))
+}
+
+/// The token in a credential: Bearer, or the password of Basic (the user name where no password is).
+fn token(credential: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let space = credential.iter().position(|&byte| byte == b' ')?;
+    let (scheme, rest) = credential.split_at(space);
+    let rest = rest.trim_ascii();
+    if scheme.eq_ignore_ascii_case(b"bearer") {
+        return Some(Zeroizing::new(rest.to_vec()));
+    }
+    if !scheme.eq_ignore_ascii_case(b"basic") {
+        return None;
+    }
+    let pair = Zeroizing::new(STANDARD.decode(rest).ok()?);
+    let (user, password) = match pair.iter().position(|&byte| byte == b':') {
+        Some(colon) => (&pair[..colon], &pair[colon + 1..]),
+        None => (&pair[..], &[][..]),
+    };
+    Some(Zeroizing::new(if password.is_empty() { user } else { password }.to_vec()))
+}

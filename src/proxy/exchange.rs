@@ -1,0 +1,269 @@
+//! THE ROAD: one request in, one response out.
+//!
+//! ```text
+//! who may go where -> inject target and fields -> content held and injected, or streaming
+//!   -> hop-by-hop fields go -> a connection is reserved -> cleartext? -> sent -> response head
+//!   cleaned -> content streams back
+//! ```
+//! Every step works on a copy or may be thrown away: until the request is sent nothing has left.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::answer::Answer;
+use super::client_auth::Caller;
+use super::context::{Cleartext, Door};
+use super::fields;
+use super::gate::Control;
+use super::outgoing::{Held, Outgoing, check_trailers};
+use super::relay;
+use crate::inject::{self, Code, Injection, Plaintext, Receipt, Refusal};
+use crate::origin::{Origin, Scheme};
+use crate::secret::{SecretName, Surface, Surfaces};
+use crate::upstream::{self, Lane, Pinned, Returning};
+
+/// One request's surroundings.
+pub(super) struct Visit<'a> {
+    pub(super) door: &'a Door,
+    pub(super) caller: &'a Caller,
+    pub(super) origin: &'a Origin,
+    pub(super) control: &'a Arc<Control>,
+    pub(super) pinned: &'a Pinned<Outgoing>,
+    pub(super) request_id: &'a str,
+}
+
+/// What was found in a request, for the audit trail; filled in as the road goes.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) injected: Vec<(SecretName, Surface)>,
+    unescaped: usize,
+}
+
+impl Seen {
+    pub(super) fn held_reference(&self) -> bool {
+        !self.injected.is_empty() || self.unescaped > 0
+    }
+}
+
+/// Forwards one request, or says why not.
+pub(super) async fn exchange(
+    visit: &Visit<'_>,
+    mut request: Request<Incoming>,
+    seen: &mut Seen,
+) -> Result<Response<Answer>, Refusal> {
+    let client_upgrade = fields::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+    let outgoing = prepare(visit, request, client_upgrade.is_some(), seen).await?;
+    let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned)).await?;
+    cleartext(visit, &lane, seen)?;
+    let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
+    let sent = lane.send(outgoing).await.map_err(|error| own_fault(visit, error))?;
+    Ok(respond(visit, sent, client_upgrade, negotiates))
+}
+
+/// What a client's content broke off for, where that is known; the upstream's fault otherwise.
+fn own_fault(visit: &Visit<'_>, error: upstream::Error) -> Refusal {
+    visit.control.take_refusal().unwrap_or_else(|| error.into())
+}
+
+/// Turns the client's request into the one that goes out; nothing is sent.
+async fn prepare(
+    visit: &Visit<'_>,
+    request: Request<Incoming>,
+    upgrades: bool,
+    seen: &mut Seen,
+) -> Result<Request<Outgoing>, Refusal> {
+    visit.caller.may_reach(&visit.origin.host)?;
+    let surfaces = fields::wanted_surfaces(request.headers())?.and(visit.door.shared.settings.surfaces_for(&visit.origin.host));
+    let (mut parts, content) = request.into_parts();
+    let resolver = visit.door.shared.secrets.resolver(&visit.caller.organization, visit.caller.names());
+    let mut injection =
+        Injection::new(resolver.as_ref(), &visit.origin.host, surfaces).with_max_growth(visit.door.shared.settings.max_growth);
+
+    let target = injection.target(fields::origin_form(&parts.uri).as_bytes())?;
+    let injected_fields = injection.fields(&parts.headers)?;
+    let content = take_content(visit, &mut injection, &parts.headers, content, surfaces).await?;
+    note(seen, injection.finish(), &parts.method)?;
+
+    if let Some(injected) = injected_fields {
+        parts.headers = injected;
+    }
+    fields::strip_request(&mut parts.headers, upgrades)?;
+    fields::set_host(&mut parts.headers, visit.origin)?;
+    if let Some(length) = content.new_length {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    parts.uri = outgoing_target(&parts.uri, target)?;
+    parts.version = Version::HTTP_11;
+    Ok(Request::from_parts(parts, content.outgoing))
+}
+
+/// Keeps what was found. TRACE would have the upstream echo the request, values included.
+fn note(seen: &mut Seen, receipt: Receipt, method: &Method) -> Result<(), Refusal> {
+    (seen.injected, seen.unescaped) = (receipt.injected, receipt.unescaped);
+    if *method == Method::TRACE && seen.held_reference() {
+        return Err(Refusal::malformed("A TRACE request holds a secret reference; the upstream would send the value back."));
+    }
+    Ok(())
+}
+
+fn outgoing_target(uri: &Uri, injected: Option<Plaintext>) -> Result<Uri, Refusal> {
+    let unusable = || Refusal::malformed("The target cannot be forwarded as it is.");
+    match injected {
+        Some(target) => Uri::from_maybe_shared(Bytes::from_owner(target)).map_err(|_| unusable()),
+        None if uri.authority().is_none() => Ok(uri.clone()),
+        // RFC 9112 section 3.2.4: OPTIONS for an absolute URL without path means the server as a whole.
+        None => {
+            uri.path_and_query().cloned().map_or(Ok(Uri::from_static("/")), |path| path.as_str().parse().map_err(|_| unusable()))
+        }
+    }
+}
+
+/// A request's content, ready to go.
+struct Content {
+    outgoing: Outgoing,
+    /// The new Content-Length, where a rewritten content had one.
+    new_length: Option<u64>,
+}
+
+/// Holds and searches the content where a reference may be in it; lets it stream otherwise.
+async fn take_content(
+    visit: &Visit<'_>,
+    injection: &mut Injection<'_>,
+    fields: &HeaderMap,
+    content: Incoming,
+    surfaces: Surfaces,
+) -> Result<Content, Refusal> {
+    if content.is_end_stream() {
+        return Ok(Content { outgoing: Outgoing::empty(), new_length: None });
+    }
+    if !injection.searches_content(fields) {
+        let outgoing = Outgoing::streaming(content, Arc::clone(visit.control), !surfaces.is_empty());
+        return Ok(Content { outgoing, new_length: None });
+    }
+    let chunked = content.size_hint().exact().is_none();
+    let mut held = hold(visit, content, chunked).await?;
+    if let Some(trailers) = &held.trailers {
+        check_trailers(trailers)?;
+    }
+    let bytes = held.content.take().unwrap_or_default();
+    let injected = injection.content(fields, &bytes)?;
+    let new_length = injected.as_ref().filter(|_| !chunked).map(|injected| injected.len() as u64);
+    held.content = Some(injected.map_or(bytes, Bytes::from_owner));
+    Ok(Content { outgoing: Outgoing::held(held), new_length })
+}
+
+/// Reads a whole content of at most `injection.buffer` bytes.
+async fn hold(visit: &Visit<'_>, mut content: Incoming, chunked: bool) -> Result<Held, Refusal> {
+    let limit = visit.door.shared.settings.buffer;
+    let too_large = || {
+        Refusal::new(
+            Code::BodyTooLarge,
+            format!(
+                "The content may hold secret references and is over {limit} bytes long (injection.buffer). Raise injection.buffer, or send `Subrosa-Surfaces: path, query, header` to have it passed on unsearched."
+            ),
+        )
+    };
+    if content.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let reserved = content.size_hint().exact().unwrap_or(limit as u64);
+    let Some(share) = visit.door.shared.held.take(reserved) else {
+        return Err(Refusal::new(
+            Code::Overloaded,
+            "Too many bytes of content are held at the moment (limits.held). Try again in a moment.",
+        ));
+    };
+    let mut bytes = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = content.frame().await {
+        let frame = frame.map_err(|_| broken(visit))?;
+        match frame.into_data() {
+            Ok(data) if bytes.len() + data.len() > limit => return Err(too_large()),
+            Ok(data) => bytes.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok(Held { content: Some(bytes.freeze()), trailers, chunked, share: Some(share) })
+}
+
+/// A content that broke off is never passed on as whole.
+fn broken(visit: &Visit<'_>) -> Refusal {
+    visit.control.take_refusal().unwrap_or_else(|| Refusal::malformed("The content ended before it was complete."))
+}
+
+/// A secret goes out over plain http only where the config says so.
+fn cleartext(visit: &Visit<'_>, lane: &Lane<Outgoing>, seen: &Seen) -> Result<(), Refusal> {
+    if visit.origin.scheme == Scheme::Https || seen.injected.is_empty() {
+        return Ok(());
+    }
+    let permitted = match visit.door.shared.settings.cleartext {
+        Cleartext::Anywhere => true,
+        Cleartext::AllowedNetworks => lane.opened_by_config(),
+        Cleartext::Never => false,
+    };
+    if permitted {
+        return Ok(());
+    }
+    let (secret, surface) = &seen.injected[0];
+    let detail = format!(
+        "The secret `{secret}` would go to `{}` over plain http, where anybody on the way can read it. Use https, or name the address in egress.allow, or set egress.cleartext_secrets = \"anywhere\".",
+        visit.origin.host
+    );
+    Err(Refusal::new(Code::CleartextRefused, detail).about(secret, *surface))
+}
+
+/// Makes the upstream's response the client's.
+fn respond(
+    visit: &Visit<'_>,
+    mut sent: Response<Returning<Outgoing>>,
+    client_upgrade: Option<OnUpgrade>,
+    negotiates: bool,
+) -> Response<Answer> {
+    if negotiates || holds_connection_auth(sent.headers(), WWW_AUTHENTICATE) {
+        // Who authenticated a connection owns it: nobody else's request may travel on it.
+        sent.body_mut().keep_for(visit.pinned);
+    }
+    let switches = sent.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let upstream_upgrade = switches.then(|| hyper::upgrade::on(&mut sent));
+    let (mut parts, content) = sent.into_parts();
+    fields::strip_response(&mut parts.headers, switches);
+    if let Some(escaped) = inject::escape_response_fields(&parts.headers) {
+        parts.headers = escaped;
+    }
+    drop_planted_reason(&mut parts.extensions);
+    parts.version = Version::HTTP_11;
+    if let (Some(client), Some(upstream)) = (client_upgrade, upstream_upgrade) {
+        relay::switch(visit.door.clone(), client, upstream);
+        return Response::from_parts(parts, Answer::own(Bytes::new()));
+    }
+    if switches {
+        return super::error::respond(
+            &Refusal::new(Code::UpstreamProtocol, "The upstream switched protocols, which the request had not asked for."),
+            visit.request_id,
+            None,
+        );
+    }
+    Response::from_parts(parts, Answer::upstream(content))
+}
+
+/// NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6).
+fn holds_connection_auth(fields: &HeaderMap, name: http::HeaderName) -> bool {
+    fields.get_all(name).iter().any(|value| {
+        let scheme = value.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
+}
+
+fn drop_planted_reason(extensions: &mut http::Extensions) {
+    let planted = |reason: &hyper::ext::ReasonPhrase| inject::holds_reference(reason.as_bytes());
+    if extensions.get::<hyper::ext::ReasonPhrase>().is_some_and(planted) {
+        extensions.remove::<hyper::ext::ReasonPhrase>();
+    }
+}

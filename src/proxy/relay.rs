@@ -1,0 +1,144 @@
+//! Bytes that nobody looks at: passed-through tunnels, and what follows a protocol switch.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::context::Door;
+use super::tunnel;
+
+/// One buffer for each direction.
+const BUFFER: usize = 64 * 1024;
+
+/// Relays a tunnel that is passed through, in a task of its own.
+pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: TcpStream) {
+    tokio::spawn(async move {
+        let _busy = door.shared.drain.busy();
+        if let Some((stream, early)) = tunnel::client_side(client).await {
+            relay(Prefixed::new(early.freeze(), stream), upstream, door.shared.settings.tunnel).await;
+        }
+    });
+}
+
+/// Relays what follows a 101, in a task of its own.
+pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade) {
+    tokio::spawn(async move {
+        let _busy = door.shared.drain.busy();
+        if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
+            relay(TokioIo::new(client), TokioIo::new(upstream), door.shared.settings.tunnel).await;
+        }
+    });
+}
+
+/// Copies both ways until both have ended, one fails, or no byte came for `silence`.
+async fn relay<A, B>(client: A, upstream: B, silence: Duration)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let moved = Arc::new(AtomicU64::new(0));
+    let mut client = Counted { io: client, moved: Arc::clone(&moved) };
+    let mut upstream = Counted { io: upstream, moved: Arc::clone(&moved) };
+    let mut copy = std::pin::pin!(tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER));
+    let mut before = 0;
+    loop {
+        match tokio::time::timeout(silence, copy.as_mut()).await {
+            Ok(_) => return,
+            Err(_) if moved.load(Ordering::Relaxed) == before => return,
+            Err(_) => before = moved.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Counts reads, so that silence can be told from traffic.
+struct Counted<S> {
+    io: S,
+    moved: Arc<AtomicU64>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if polled.is_ready() {
+            self.moved.fetch_add(1, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// A connection some of whose bytes were read already.
+#[derive(Debug)]
+pub(super) struct Prefixed<S> {
+    early: Bytes,
+    io: S,
+}
+
+impl<S> Prefixed<S> {
+    pub(super) fn new(early: Bytes, io: S) -> Self {
+        Self { early, io }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let count = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early[..count]);
+        self.early.advance(count);
+        if self.early.is_empty() {
+            self.early = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,83 @@
+//! The two files of the authority on disk: the key for nobody else's eyes, the certificate for all.
+//!
+//! A private key is created exclusively, mode 0600, in a directory of mode 0700, and both files
+//! are on stable storage (file and directory synced) before anybody is told that they exist.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Above any PEM file in use: a bound, so that a wrong path (a device, a log) is not read whole.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// What of a key file's mode gives others access: all of "others", and the group's write.
+const OTHERS: u32 = 0o037;
+/// The group's read. Kubernetes and systemd hand secrets over as root's files, readable by the
+/// service's group: there, and only there, it is the way in.
+const GROUP_READ: u32 = 0o040;
+
+/// A file's content, up to [`MAX_FILE`]; `None` when there is no such file.
+pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match File::open(path) {
+        Ok(file) => read_open(file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same for a private key: `Err(Mode)` inside when others may read it.
+pub(super) fn read_key(path: &Path) -> io::Result<Option<Result<Zeroizing<Vec<u8>>, Exposed>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The open file is asked, not the path: it cannot be exchanged in between.
+    let metadata = file.metadata()?;
+    let forbidden = if metadata.uid() == 0 { OTHERS } else { OTHERS | GROUP_READ };
+    if metadata.mode() & forbidden != 0 {
+        return Ok(Some(Err(Exposed { mode: metadata.mode() & 0o777 })));
+    }
+    read_open(file).map(|bytes| Some(Ok(Zeroizing::new(bytes))))
+}
+
+/// A private key that others may read.
+pub(super) struct Exposed {
+    pub(super) mode: u32,
+}
+
+fn read_open(file: File) -> io::Result<Vec<u8>> {
+    // Sized beforehand, so that no half-filled copy of a key is left behind by growing.
+    let length = usize::try_from(file.metadata()?.len().min(MAX_FILE)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length + 1);
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than 1 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Creates a private key: the directory 0700 where it is missing, the file 0600 and exclusively.
+pub(super) fn create_key(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create(path, bytes, 0o700, 0o600)
+}
+
+/// Creates a file that everybody may read, exclusively.
+pub(super) fn create_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    create(path, bytes, 0o755, 0o644)
+}
+
+fn create(path: &Path, bytes: &[u8], directory_mode: u32, mode: u32) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    DirBuilder::new().recursive(true).mode(directory_mode).create(directory)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    File::open(directory)?.sync_all()
+}

@@ -1,0 +1,110 @@
+//! Whom the proxy trusts upstream: the system's roots or the built-in ones, and the config's own.
+//!
+//! There is no switch that turns verification off.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::{ALPN_HTTP_1_1, files, pem, provider};
+
+/// Sessions remembered for resumption, over all upstreams and workers; a few hundred bytes each.
+const SESSIONS: usize = 1024;
+
+/// Why no set of trust anchors could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// A file of `egress.extra_roots` cannot be read.
+    #[error("the file {path} named by egress.extra_roots cannot be read: {cause}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// A file of `egress.extra_roots` is not what it should be.
+    #[error("the file {path} named by egress.extra_roots is not a list of certificates in PEM: {cause}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The TLS library refused its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Library(#[from] rustls::Error),
+}
+
+/// The client configuration for upstreams: always verifying; the system's roots (the built-in
+/// ones of webpki-roots if the system has none) and those in the PEM files `extra_roots`.
+pub fn client_config(extra_roots: &[PathBuf]) -> Result<Arc<ClientConfig>, TrustError> {
+    let mut roots = system_roots();
+    for path in extra_roots {
+        add_file(&mut roots, path)?;
+    }
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Arc::new(config))
+}
+
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::debug!(%error, "a system root certificate was passed over");
+    }
+    // Systems carry the odd certificate that webpki cannot read; the others count.
+    let (added, _ignored) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        tracing::info!("the system has no root certificates; the built-in ones are used");
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TrustError> {
+    let malformed = |cause: String| TrustError::Malformed { path: path.to_owned(), cause };
+    let text = files::read(path)
+        .and_then(|found| found.ok_or_else(|| std::io::ErrorKind::NotFound.into()))
+        .map_err(|cause| TrustError::Unreadable { path: path.to_owned(), cause })?;
+    let certificates = pem::certificates(&text).map_err(malformed)?;
+    if certificates.is_empty() {
+        return Err(malformed("there is no certificate in it".to_owned()));
+    }
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| malformed(error.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_missing_or_holds_no_certificate_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let missing = directory.path().join("missing.pem");
+        let error = client_config(std::slice::from_ref(&missing)).expect_err("missing").to_string();
+        assert!(error.contains("missing.pem") && error.contains("egress.extra_roots"), "{error}");
+
+        for content in ["", "hello\n", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let path = directory.path().join("bad.pem");
+            std::fs::write(&path, content).expect("written");
+            let error = client_config(&[path]).expect_err(content).to_string();
+            assert!(error.contains("bad.pem"), "{error}");
+        }
+    }
+
+    #[test]
+    fn offers_http_1_1_only() {
+        let config = client_config(&[]).expect("system or built-in roots");
+        assert_eq!(config.alpn_protocols, vec![b"http/1.1".to_vec()]);
+    }
+}

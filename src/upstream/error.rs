@@ -1,0 +1,130 @@
+//! Why a request did not get through: one sentence each, for the person who can act on it.
+
+use std::time::Duration;
+
+use super::egress::Denied;
+use super::tls_fault::TlsFault;
+use crate::origin::{Host, Origin};
+
+/// An error of a body that is passed through.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a request did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name has no address.
+    #[error(
+        "the name {host} could not be resolved: {cause}; check the name, the DNS of this machine, or fix it with egress.resolve"
+    )]
+    Unresolvable {
+        /// The name.
+        host: Host,
+        /// What the resolver said.
+        cause: String,
+    },
+    /// The egress rules forbid every address of the host.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// No connection could be made.
+    #[error("{origin} could not be reached: {cause}")]
+    Refused {
+        /// The origin.
+        origin: Origin,
+        /// What each address answered.
+        cause: String,
+    },
+    /// The TLS handshake failed.
+    #[error("no TLS connection to {origin}: {fault}")]
+    Tls {
+        /// The origin.
+        origin: Origin,
+        /// What is wrong.
+        fault: TlsFault,
+    },
+    /// The upstream closed the connection, or spoke something else than HTTP/1.1.
+    #[error("{origin} did not answer in proper HTTP: {cause}")]
+    Protocol {
+        /// The origin.
+        origin: Origin,
+        /// What went wrong.
+        cause: String,
+    },
+    /// The upstream took too long.
+    #[error("{origin} took longer than {limit:?} {wait}; {} sets the limit", wait.setting())]
+    Timeout {
+        /// The origin.
+        origin: Origin,
+        /// Which wait.
+        wait: Wait,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The request's own content failed while it was being sent: the request was broken off.
+    #[error("the content of the request broke off: {0}")]
+    OwnBody(BoxError),
+}
+
+/// The waits that have a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Resolving, connecting, TLS.
+    Connect,
+    /// Until the response head.
+    Head,
+    /// Within the response's content.
+    Content,
+}
+
+impl Wait {
+    fn setting(self) -> &'static str {
+        match self {
+            Self::Connect => "timeouts.upstream_connect",
+            Self::Head => "timeouts.upstream_head",
+            Self::Content => "timeouts.upstream_content",
+        }
+    }
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "to connect to",
+            Self::Head => "to begin its response",
+            Self::Content => "to continue its response",
+        })
+    }
+}
+
+/// The kinds of [`Error`], for choosing a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Error::Unresolvable`].
+    Unresolvable,
+    /// [`Error::Denied`].
+    Denied,
+    /// [`Error::Refused`].
+    Refused,
+    /// [`Error::Tls`].
+    Tls,
+    /// [`Error::Protocol`].
+    Protocol,
+    /// [`Error::Timeout`].
+    Timeout,
+    /// [`Error::OwnBody`].
+    OwnBody,
+}
+
+impl Error {
+    /// Which kind of error this is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Unresolvable { .. } => Kind::Unresolvable,
+            Self::Denied(_) => Kind::Denied,
+            Self::Refused { .. } => Kind::Refused,
+            Self::Tls { .. } => Kind::Tls,
+            Self::Protocol { .. } => Kind::Protocol,
+            Self::Timeout { .. } => Kind::Timeout,
+            Self::OwnBody(_) => Kind::OwnBody,
+        }
+    }
+}

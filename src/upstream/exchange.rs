@@ -1,0 +1,457 @@
+//! One request and the head of its response, whichever connections that takes.
+//!
+//! A request is sent a second time in two cases only, both on a connection that had been resting:
+//! it was closed before anything of the request was written; or nothing at all came back, the
+//! method is idempotent and there is no content (RFC 9110 section 9.2.2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::connection::{Connection, Sent};
+use super::egress::Opened;
+use super::error::{BoxError, Error, Wait};
+use super::lane::Upstream;
+use super::pool::{Home, Key, Pinned, WayHome};
+use super::progress::Progress;
+use super::resolve::Route;
+use super::returning::Returning;
+use super::sending::Sending;
+use crate::origin::Scheme;
+
+/// One exchange, whichever connections it takes.
+pub(super) struct Exchange<B> {
+    upstream: Upstream<B>,
+    key: Key,
+    pinned: Option<Pinned<B>>,
+    /// What [`Lane::opened_by_config`] was answered from.
+    opened: Opened,
+    progress: Arc<Progress>,
+}
+
+impl<B> Exchange<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(upstream: Upstream<B>, key: Key, pinned: Option<Pinned<B>>, opened: Opened) -> Self {
+        Self { upstream, key, pinned, opened, progress: Arc::new(Progress::new()) }
+    }
+
+    /// Dials a route and sends the request there.
+    pub(super) async fn dial_and_send(
+        self,
+        route: Route,
+        left: Duration,
+        request: Request<B>,
+    ) -> Result<Response<Returning<B>>, Error> {
+        let request = self.prepared(request);
+        let connection = self.upstream.connect(&self.key.origin, route, left).await?;
+        self.on_new(connection, request).await
+    }
+
+    /// Sends the request on a connection that had been resting, or on a new one where that failed
+    /// without harm.
+    pub(super) async fn send_on(
+        self,
+        mut connection: Connection<B>,
+        request: Request<B>,
+    ) -> Result<Response<Returning<B>>, Error> {
+        let request = self.prepared(request);
+        let again = repeatable(&request).then(|| head_of(&request));
+        let request = match self.attempt(&mut connection, request).await? {
+            Sent::Answered(response) => return Ok(self.returning(response, connection)),
+            Sent::Unsent(request) => request,
+            Sent::Failed { error, silent } => match again {
+                Some(head) if silent => head.map(|()| Sending::nothing(Arc::clone(&self.progress))),
+                _ => return Err(self.failure(&error)),
+            },
+        };
+        drop(connection);
+        let connection = self.reconnect().await?;
+        self.on_new(connection, request).await
+    }
+
+    async fn on_new(self, mut connection: Connection<B>, request: Request<Sending<B>>) -> Result<Response<Returning<B>>, Error> {
+        match self.attempt(&mut connection, request).await? {
+            Sent::Answered(response) => Ok(self.returning(response, connection)),
+            Sent::Unsent(_) => Err(self.protocol("it closed the connection as soon as that was made".to_owned())),
+            Sent::Failed { error, .. } => Err(self.failure(&error)),
+        }
+    }
+
+    fn prepared(&self, request: Request<B>) -> Request<Sending<B>> {
+        let mut request = request.map(|content| Sending::new(content, Arc::clone(&self.progress)));
+        // The version is each hop's own (RFC 9110 section 2.5).
+        *request.version_mut() = Version::HTTP_11;
+        request
+    }
+
+    async fn attempt(&self, connection: &mut Connection<B>, request: Request<Sending<B>>) -> Result<Sent<B>, Error> {
+        let limit = self.upstream.settings.head_timeout;
+        self.progress.restart();
+        tokio::select! {
+            biased;
+            sent = connection.send(request) => Ok(sent),
+            () = self.progress.exhausted(limit) => {
+                Err(Error::Timeout { origin: self.key.origin.clone(), wait: Wait::Head, limit })
+            }
+        }
+    }
+
+    /// Dials anew for a connection that had gone. What was promised about its address still holds,
+    /// or nothing is sent: a secret may be on its way in cleartext because of that promise.
+    async fn reconnect(&self) -> Result<Connection<B>, Error> {
+        let origin = &self.key.origin;
+        let (route, left) = self.upstream.route(origin).await?;
+        if origin.scheme == Scheme::Http && self.opened == Opened::ByConfig && route.opened != Opened::ByConfig {
+            let cause = "its address changed meanwhile to one that the config does not open; try again".to_owned();
+            return Err(Error::Refused { origin: origin.clone(), cause });
+        }
+        self.upstream.connect(origin, route, left).await
+    }
+
+    fn returning(self, response: Response<Incoming>, connection: Connection<B>) -> Response<Returning<B>> {
+        let Self { upstream, key, pinned, progress, .. } = self;
+        let home = match pinned {
+            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => Home::Nowhere,
+            Some(pinned) => Home::Pinned(pinned),
+            None => Home::Pool(upstream.pool.clone()),
+        };
+        let stall = upstream.settings.body_stall;
+        response.map(|content| Returning::new(content, connection, WayHome { key, home }, (progress, stall)))
+    }
+
+    fn failure(&self, error: &hyper::Error) -> Error {
+        match self.progress.take_failure() {
+            Some(failure) => Error::OwnBody(failure),
+            None => self.protocol(explained(error)),
+        }
+    }
+
+    fn protocol(&self, cause: String) -> Error {
+        Error::Protocol { origin: self.key.origin.clone(), cause }
+    }
+}
+
+fn repeatable<B>(request: &Request<Sending<B>>) -> bool
+where
+    Sending<B>: Body,
+{
+    const IDEMPOTENT: [Method; 6] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
+    request.body().is_end_stream() && IDEMPOTENT.contains(request.method())
+}
+
+/// A request's head once more; the extensions carry the case of its field names.
+fn head_of<B>(request: &Request<B>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.version_mut() = request.version();
+    *head.headers_mut() = request.headers().clone();
+    *head.extensions_mut() = request.extensions().clone();
+    head
+}
+
+fn explained(error: &hyper::Error) -> String {
+    use std::error::Error as _;
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return "it closed the connection before its response head was complete".to_owned();
+    }
+    if error.is_parse_too_large() {
+        return "the head of its response is too large".to_owned();
+    }
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use http_body::Frame;
+    use http_body_util::combinators::BoxBody;
+    use http_body_util::{BodyExt as _, Full};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::{mpsc, oneshot};
+    use tokio::time::timeout;
+
+    use super::super::error::Kind;
+    use super::super::settings::Settings;
+    use super::super::test_server::{SOON, Server, fetch, origin, request, settings, tenant, upstream};
+    use super::*;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+    #[tokio::test]
+    async fn writes_the_head_as_it_is_given_and_nothing_of_its_own() {
+        let server = Server::answering(OK).await;
+        fetch(&upstream(settings()), &server.origin(), "GET").await.expect("an answer");
+        assert_eq!(server.heads(), ["GET /a?b HTTP/1.1\r\nhost: h.example\r\n\r\n"]);
+    }
+
+    /// Closes the first connection when told to, after one answer.
+    async fn closing_when_told() -> (Server, oneshot::Sender<()>, oneshot::Receiver<()>) {
+        let (tell, told) = oneshot::channel();
+        let (done, closed) = oneshot::channel();
+        let script = std::sync::Mutex::new(Some((told, done)));
+        let server = Server::start(move |mut visit| {
+            let first = script.lock().expect("not poisoned").take();
+            async move {
+                while visit.head().await.is_some() {
+                    visit.say(OK).await;
+                    if let Some((told, done)) = first {
+                        let _ = told.await;
+                        drop(visit);
+                        let _ = done.send(());
+                        return;
+                    }
+                }
+            }
+        })
+        .await;
+        (server, tell, closed)
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_closed_after_it_was_reserved_is_replaced_also_for_post() {
+        let (server, tell, closed) = closing_when_told().await;
+        let upstream = upstream(settings());
+        fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        tell.send(()).expect("listening");
+        closed.await.expect("closed");
+        // The system hands the end over with the next look at the sockets.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let response = lane.send(request("POST", "content")).await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        assert_eq!((server.accepted(), server.heads().len()), (2, 2));
+    }
+
+    /// Answers once, then reads one more request on the first connection and closes, having said
+    /// `last`; other connections answer.
+    async fn silent_after_the_first(last: &'static str) -> Server {
+        Server::start(move |mut visit| async move {
+            let mut count = 0;
+            while visit.head().await.is_some() {
+                count += 1;
+                if visit.number == 1 && count == 2 {
+                    return visit.say(last).await;
+                }
+                visit.say(OK).await;
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn only_idempotent_requests_without_content_that_met_silence_are_sent_again() {
+        for (method, content, last, sent_again) in [
+            ("GET", "", "", true),
+            ("DELETE", "", "", true),
+            ("PUT", "", "", true),
+            ("POST", "", "", false),
+            ("PATCH", "", "", false),
+            ("PUT", "content", "", false),
+            ("GET", "", "HTTP/1.1 2", false),
+            ("GET", "", "HTTP/1.1 100 Continue\r\n\r\n", false),
+        ] {
+            let server = silent_after_the_first(last).await;
+            let upstream = upstream(settings());
+            fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let answer = lane.send(request(method, content)).await;
+            let case = format!("{method} {content:?} {last:?}");
+            let heads = server.heads();
+            assert_eq!((server.accepted(), heads.len()), if sent_again { (2, 3) } else { (1, 2) }, "{case}");
+            match answer {
+                Ok(_) => assert!(sent_again && heads[1] == heads[2], "{case}"),
+                Err(error) => assert!(!sent_again && error.kind() == Kind::Protocol, "{case}: {error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_connection_is_given_no_second_chance() {
+        let server = Server::start(|mut visit| async move { drop(visit.head().await) }).await;
+        let error = fetch(&upstream(settings()), &server.origin(), "GET").await.expect_err("closed");
+        assert_eq!(error.kind(), Kind::Protocol);
+        assert!(error.to_string().contains("closed the connection before its response head"), "{error}");
+        assert_eq!((server.accepted(), server.heads().len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_was_promised_about_an_address_holds_when_it_is_dialled_again() {
+        let public = Settings { rules: super::super::Rules::default(), ..settings() };
+        let key = Key { tenant: tenant("t"), origin: origin("1.1.1.1") };
+        let exchange = Exchange::new(upstream(public), key, None, Opened::ByConfig);
+        let Err(error) = exchange.reconnect().await else { panic!("it dialled") };
+        assert!(error.to_string().contains("the config does not open"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_does_not_answer_is_waited_for_until_the_limit() {
+        let server = Server::start(|mut visit| async move { drop(visit.rest().await) }).await;
+        let limit = Duration::from_millis(50);
+        let error = fetch(&upstream(Settings { head_timeout: limit, ..settings() }), &server.origin(), "GET").await;
+        assert!(matches!(error, Err(Error::Timeout { wait: Wait::Head, .. })));
+    }
+
+    /// Content that a test hands over piece by piece.
+    struct Fed(mpsc::UnboundedReceiver<Result<Bytes, std::io::Error>>);
+
+    impl Body for Fed {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            self.0.poll_recv(cx).map(|item| item.map(|item| item.map(Frame::data)))
+        }
+    }
+
+    type Boxed = BoxBody<Bytes, std::io::Error>;
+
+    fn fed() -> (mpsc::UnboundedSender<Result<Bytes, std::io::Error>>, Request<Boxed>) {
+        let (feed, receiver) = mpsc::unbounded_channel();
+        let request = Request::post("/").header("host", "h.example").body(BoxBody::new(Fed(receiver)));
+        (feed, request.expect("a request"))
+    }
+
+    #[tokio::test]
+    async fn a_long_upload_is_not_cut_while_the_client_still_sends() {
+        let server = Server::start(|mut visit| async move {
+            visit.head().await;
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"0\r\n\r\n") {
+                seen.push(visit.stream.read_u8().await.expect("more"));
+            }
+            visit.say(OK).await;
+        })
+        .await;
+        let limit = Duration::from_millis(60);
+        let upstream = Upstream::<Boxed>::new(Arc::new(Settings { head_timeout: limit, ..settings() }));
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let (feed, request) = fed();
+        let feeding = tokio::spawn(async move {
+            for _ in 0..3 {
+                feed.send(Ok(Bytes::from_static(b"piece"))).expect("read");
+                tokio::time::sleep(limit * 2).await;
+            }
+        });
+        assert_eq!(lane.send(request).await.expect("an answer").status(), 200);
+        feeding.await.expect("fed");
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_stops_reading_is_not_waited_for_for_ever() {
+        let server = Server::start(|mut visit| async move {
+            visit.head().await;
+            std::future::pending::<()>().await;
+        })
+        .await;
+        let settings = Settings { head_timeout: Duration::from_millis(60), ..settings() };
+        let upstream = Upstream::<Boxed>::new(Arc::new(settings));
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let (feed, request) = fed();
+        for _ in 0..64 {
+            feed.send(Ok(Bytes::from(vec![0; 1024 * 1024]))).expect("kept");
+        }
+        let error = timeout(SOON, lane.send(request)).await.expect("in time").err();
+        assert!(matches!(error, Some(Error::Timeout { wait: Wait::Head, .. })));
+    }
+
+    #[tokio::test]
+    async fn content_that_breaks_off_is_told_as_it_is_and_never_looks_complete() {
+        let (tell, told) = oneshot::channel();
+        let tell = std::sync::Mutex::new(Some(tell));
+        let server = Server::start(move |mut visit| {
+            let tell = tell.lock().expect("not poisoned").take();
+            async move {
+                visit.head().await;
+                let seen = visit.rest().await;
+                let _ = tell.expect("one connection").send(seen);
+            }
+        })
+        .await;
+        let upstream = Upstream::<Boxed>::new(Arc::new(settings()));
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let (feed, request) = fed();
+        feed.send(Ok(Bytes::from_static(b"half"))).expect("read");
+        feed.send(Err(std::io::Error::other("the client went away"))).expect("read");
+        let error = lane.send(request).await.err().expect("broken off");
+        let Error::OwnBody(cause) = error else { panic!("{error}") };
+        assert!(cause.downcast_ref::<std::io::Error>().is_some_and(|cause| cause.to_string() == "the client went away"));
+        let seen = timeout(SOON, told).await.expect("in time").expect("told");
+        assert!(!seen.ends_with(b"0\r\n\r\n"), "the last chunk must not be there: {seen:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_request_was_answered_early_is_closed_and_not_used_again() {
+        let server = Server::start(|mut visit| async move {
+            visit.head().await;
+            visit.say(OK).await;
+            visit.rest().await;
+        })
+        .await;
+        let upstream = Upstream::<Boxed>::new(Arc::new(settings()));
+        for expected in [1, 2] {
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let (feed, request) = fed();
+            let response = lane.send(request).await.expect("an answer");
+            assert_eq!(response.into_body().collect().await.expect("content").to_bytes(), "ok");
+            assert_eq!(server.accepted(), expected);
+            timeout(SOON, feed.closed()).await.expect("nobody asks for the request's content any more");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upgrade_hands_the_connection_over_with_what_came_early() {
+        let server = Server::start(|mut visit| async move {
+            visit.head().await;
+            visit.say("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly").await;
+            let mut got = [0; 4];
+            visit.stream.read_exact(&mut got).await.expect("four bytes");
+            visit.stream.write_all(&got).await.expect("written");
+        })
+        .await;
+        let upstream = upstream(settings());
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let response = lane.send(request("GET", "")).await.expect("a head");
+        assert_eq!(response.status(), 101);
+        let upgraded = hyper::upgrade::on(response).await.expect("upgraded");
+        let mut io = hyper_util::rt::TokioIo::new(upgraded);
+        io.write_all(b"ping").await.expect("written");
+        let mut got = [0; 9];
+        io.read_exact(&mut got).await.expect("nine bytes");
+        assert_eq!(&got, b"earlyping");
+    }
+
+    #[tokio::test]
+    async fn a_broken_head_is_a_protocol_error() {
+        for head in ["HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n", "SSH-2.0-x\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n"]
+        {
+            let server = Server::answering(head).await;
+            let error = fetch(&upstream(settings()), &server.origin(), "GET").await.expect_err(head);
+            assert_eq!(error.kind(), Kind::Protocol, "{head:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn futures_may_move_between_threads() {
+        fn is_send<T: Send>(_: &T) {}
+        let upstream = upstream(settings());
+        let (tenant, origin) = (tenant("t"), origin("h.example"));
+        is_send(&upstream.reserve(&tenant, &origin, None));
+        is_send(&upstream.dial(&origin));
+        let sending = async { upstream.reserve(&tenant, &origin, None).await?.send(request("GET", "")).await };
+        is_send(&sending);
+        let _: Option<Full<Bytes>> = None;
+    }
+}

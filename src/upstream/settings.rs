@@ -1,0 +1,42 @@
+//! What the way out is told: rules, fixed addresses, trust, and how long each wait may take.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use super::egress::Rules;
+use crate::origin::Host;
+
+/// The settings of an [`Upstream`](super::Upstream), shared by all workers.
+pub struct Settings {
+    /// Which addresses may be dialled.
+    pub rules: Rules,
+    /// `egress.resolve`: hosts whose address is fixed, and thereby allowed.
+    pub resolve: HashMap<Host, ResolveTo>,
+    /// How upstream TLS is verified.
+    pub client_config: Arc<ClientConfig>,
+    /// For resolving, connecting and the TLS handshake together.
+    pub connect_timeout: Duration,
+    /// Until the response head; it does not run while the client is still sending content.
+    pub head_timeout: Duration,
+    /// The longest silence within a response's content.
+    pub body_stall: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+    /// Unused connections kept per tenant and origin.
+    pub max_idle_per_key: usize,
+    /// Unused connections kept altogether (per worker).
+    pub max_idle: usize,
+}
+
+/// The fixed address of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResolveTo {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port, when it is another than the origin's.
+    pub port: Option<u16>,
+}

@@ -1,0 +1,67 @@
+//! A world for one test: origins, the real binary with a directory of its own, and clients.
+
+pub mod ca;
+pub mod client;
+pub mod origin;
+pub mod proxy;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use ca::Ca;
+pub use client::{Response, read_response};
+pub use origin::{Origin, reply};
+pub use proxy::Proxy;
+
+/// How long anything may take before a test fails instead of hanging.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The origin that secrets are for, over TLS and in the clear.
+pub const CRM: &str = "api.crm.example.com";
+/// An origin that no secret is for.
+pub const EVIL: &str = "evil.example.net";
+/// What no log, answer or file may hold.
+pub const VALUE: &str = "abc123-Zx/9+=secret";
+
+/// Bounds a wait.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.expect("it took too long")
+}
+
+/// Origins and a proxy that knows the way to them.
+pub struct World {
+    pub crm: Origin,
+    pub crm_plain: Origin,
+    pub evil: Origin,
+    pub proxy: Proxy,
+}
+
+impl World {
+    /// Origins that answer `200 ok`, a proxy, and `crm.apiKey` for [`CRM`] only.
+    pub async fn new() -> Self {
+        Self::with("", reply("200 OK", "", "ok")).await
+    }
+
+    /// The same with further config and with origins that answer by `script`.
+    pub async fn with(config: &str, script: origin::Script) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = Ca::new();
+        let ca_file = dir.path().join("origin-ca.pem");
+        std::fs::write(&ca_file, ca.pem()).expect("it can be written");
+        let crm = Origin::tls(&ca, &[CRM], script.clone()).await;
+        let crm_plain = Origin::plain(script.clone()).await;
+        let evil = Origin::tls(&ca, &[EVIL], script).await;
+        let resolve = format!(
+            "[egress.resolve]\n\"{CRM}\" = \"{}\"\n\"{EVIL}\" = \"{}\"\n\"plain.crm.example.com\" = \"{}\"\n",
+            crm.address, evil.address, crm_plain.address
+        );
+        let text = format!("[egress]\nextra_roots = [{:?}]\n{resolve}{config}", ca_file.display().to_string());
+        let proxy = Proxy::start(dir, &text).await;
+        proxy.create_secret("crm.apiKey", VALUE, &["*.crm.example.com"]).await;
+        Self { crm, crm_plain, evil, proxy }
+    }
+
+    /// Where the proxy's own authority lies.
+    pub fn ca(&self) -> PathBuf {
+        self.proxy.path("certs/ca.pem")
+    }
+}
