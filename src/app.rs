@@ -1,12 +1,205 @@
-//! (room under construction)
+//! The object graph from [`Config`]: keys, store, ledger, vault, runners.
 
-use crate::config::Config;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::admin;
+use crate::audit::Audit;
+use crate::config::{Config, ConfigError, DeclaredRunner, DeclaredSecret, Engine, Source};
+use crate::identity::{self, Identity, IdentityError, NewRunner};
+use crate::ledger::{Ledger, LedgerError};
+use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
+use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
+use crate::store::{self, StoreError};
+use crate::vault::{NewSecret, Vault, VaultError};
 
 /// Why the server does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {}
+pub enum AppError {
+    /// A value that the configuration names cannot be had.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no key to open the store with.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// There is a store, and the key it is sealed with is nowhere.
+    #[error(
+        "{store} exists and the key that opens it does not: {key} is missing; put the key back there (or name it with keys.env), nothing was changed"
+    )]
+    KeyMissing {
+        /// The store.
+        store: PathBuf,
+        /// Where the key should be.
+        key: PathBuf,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the store holds cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The declared secrets contradict each other or the store.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The declared runners contradict each other or the store.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// The rooms that hold what is kept.
+pub struct Rooms {
+    /// The sealed records.
+    pub ledger: Arc<Ledger>,
+    /// The secrets.
+    pub vault: Arc<Vault>,
+    /// The runners.
+    pub identity: Arc<Identity>,
+    /// The last uses.
+    pub audit: Arc<Audit>,
+}
 
 /// Serves until told to stop.
-pub async fn serve(_config: Config) -> Result<(), AppError> {
+pub async fn serve(config: Config) -> Result<(), AppError> {
+    open_vaults(&config).await?;
     Ok(())
+}
+
+/// Where a running server answers the command line.
+pub fn admin_socket(config: &Config) -> PathBuf {
+    config.data_dir.join("admin.sock")
+}
+
+/// Opens the store and what lies in it, and adds what the configuration declares.
+pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
+    // Values first: a configuration that cannot be carried out must not make keys or files.
+    let secrets = config.secrets.iter().enumerate().map(|(index, declared)| secret(config, index, declared));
+    let secrets: Vec<_> = secrets.collect::<Result<_, _>>()?;
+    let runners = config.runners.iter().enumerate().map(|(index, declared)| runner(config, index, declared));
+    let runners: Vec<_> = runners.collect::<Result<_, _>>()?;
+    let key = key(config)?;
+    let engine = match config.store.engine {
+        Engine::Sled => store::Engine::Sled { directory: config.data_dir.clone() },
+        Engine::Memory => store::Engine::Memory,
+    };
+    let ledger = Arc::new(Ledger::open(store::open(engine).await?, Sealer::new(key)).await?);
+    for fault in ledger.faults() {
+        tracing::error!(record = %fault.key, reason = %fault.reason, "a stored record cannot be used");
+    }
+    let vault = Arc::new(Vault::new(Arc::clone(&ledger), secrets)?);
+    let identity = Arc::new(Identity::new(Arc::clone(&ledger), runners)?);
+    Ok(Rooms { ledger, vault, identity, audit: Arc::new(Audit::new()) })
+}
+
+impl Rooms {
+    /// What the door for people asks.
+    pub fn admin_state(&self, config: &Config) -> admin::State {
+        let narrow = config.injection.narrow.iter().map(|narrow| (narrow.hosts.clone(), narrow.surfaces));
+        admin::State {
+            vault: Arc::clone(&self.vault),
+            identity: Arc::clone(&self.identity),
+            audit: Arc::clone(&self.audit),
+            ca: std::fs::read_to_string(&config.intercept.ca_certificate).unwrap_or_default().into(),
+            narrow: narrow.collect(),
+        }
+    }
+}
+
+/// That every value which the configuration names can be had. Nothing is started or made.
+pub fn check_sources(config: &Config) -> Result<(), AppError> {
+    config.secrets.iter().enumerate().try_for_each(|(index, declared)| secret(config, index, declared).map(drop))?;
+    config.runners.iter().enumerate().try_for_each(|(index, declared)| runner(config, index, declared).map(drop))?;
+    if let Some(key) = present_key(config)? {
+        drop(key);
+    }
+    Ok(())
+}
+
+/// The key-encryption key: from the variable, the credentials directory or the file, in this
+/// order; made on first start when it is nowhere.
+fn key(config: &Config) -> Result<KeyEncryptionKey, AppError> {
+    if let Some(key) = present_key(config)? {
+        return Ok(key);
+    }
+    if config.store.engine == Engine::Memory {
+        // Nothing outlives this process, so neither need the key.
+        return ephemeral_key();
+    }
+    let store = config.data_dir.join("store");
+    let file = &config.keys.file;
+    if store.exists() {
+        return Err(AppError::KeyMissing { store, key: file.clone() });
+    }
+    let key = KeyEncryptionKey::create_file(file)?;
+    tracing::warn!(
+        file = %file.display(), id = %key.id(),
+        "made a new key-encryption key; keep a copy of this file apart from the data, without it no secret can be read"
+    );
+    Ok(key)
+}
+
+fn present_key(config: &Config) -> Result<Option<KeyEncryptionKey>, AppError> {
+    if let Some(variable) = &config.keys.env {
+        let missing = || config.fault("keys.env", format!("the variable {variable} is not set; set it, or remove keys.env"));
+        let bytes = config.environment.value(variable).ok_or_else(missing)?;
+        // What is no text is no base64 either, and is told as such.
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        return Ok(Some(KeyEncryptionKey::from_base64(text)?));
+    }
+    let credential = config.environment.credentials_directory().map(|directory| directory.join(&config.keys.credential));
+    if let Some(path) = credential.filter(|path| path.exists()) {
+        return Ok(Some(KeyEncryptionKey::from_file(&path)?));
+    }
+    if config.keys.file.exists() {
+        return Ok(Some(KeyEncryptionKey::from_file(&config.keys.file)?));
+    }
+    Ok(None)
+}
+
+fn ephemeral_key() -> Result<KeyEncryptionKey, AppError> {
+    use base64::Engine as _;
+    let mut bytes = Zeroizing::new([0_u8; 32]);
+    getrandom::fill(bytes.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
+    let text = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(bytes.as_slice()));
+    Ok(KeyEncryptionKey::from_base64(&text)?)
+}
+
+fn secret(config: &Config, index: usize, declared: &DeclaredSecret) -> Result<(OrganizationName, NewSecret), AppError> {
+    let new = NewSecret {
+        name: declared.name.clone(),
+        value: source(config, &format!("secrets[{index}].value"), &declared.value)?,
+        description: declared.description.clone(),
+        allowed_domains: declared.allowed_domains.clone(),
+        limits: declared.limits.clone(),
+    };
+    Ok((declared.organization.clone(), new))
+}
+
+fn runner(config: &Config, index: usize, declared: &DeclaredRunner) -> Result<identity::DeclaredRunner, AppError> {
+    let too_many = |fault: DomainPatternError| config.fault(&format!("runners[{index}].hosts"), fault.to_string());
+    let runner = NewRunner {
+        name: declared.name.clone(),
+        secrets: declared.secrets.clone(),
+        hosts: AllowedDomains::new(declared.hosts.clone()).map_err(too_many)?,
+    };
+    let token = source(config, &format!("runners[{index}].token"), &declared.token)?;
+    Ok(identity::DeclaredRunner { organization: declared.organization.clone(), runner, token })
+}
+
+/// What lies where the configuration says a value is, without one trailing line end.
+fn source(config: &Config, key: &str, source: &Source) -> Result<SecretValue, ConfigError> {
+    let bytes = match source {
+        Source::Env(variable) => {
+            let missing = || config.fault(key, format!("the variable {variable} is not set; set it, or name another source"));
+            config.environment.value(variable).ok_or_else(missing)?
+        }
+        Source::File(path) => {
+            let unreadable = |fault| config.fault(key, format!("{} cannot be read: {fault}", path.display()));
+            Zeroizing::new(std::fs::read(path).map_err(unreadable)?)
+        }
+    };
+    let mut bytes = bytes;
+    let value = SecretValue::without_line_end(std::mem::take(&mut *bytes));
+    value.map(|(value, _)| value).map_err(|fault| config.fault(key, fault.to_string()))
 }

@@ -1,1 +1,91 @@
-//! (room under construction)
+//! The door for people: a REST API over the vault and the runners, on two mountings.
+//!
+//! The socket in the data directory (0600) offers everything: who may open it is the server's own
+//! user, and acts as `local`. The TCP port offers what needs no authority, until people can sign
+//! in: whether the server lives, and the CA certificate. Every no is a problem document (RFC 9457);
+//! no answer holds a value.
+
+mod api;
+mod body;
+mod host;
+mod ports;
+mod precondition;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State as Shared};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use self::problem::Problem;
+use crate::audit::Audit;
+use crate::identity::Identity;
+use crate::origin::Host;
+use crate::secret::{DomainPattern, Surfaces};
+use crate::vault::Vault;
+
+/// What the door asks.
+#[derive(Clone)]
+pub struct State {
+    /// The secrets.
+    pub vault: Arc<Vault>,
+    /// The runners.
+    pub identity: Arc<Identity>,
+    /// The last uses.
+    pub audit: Arc<Audit>,
+    /// The CA's certificate, PEM; empty while there is none.
+    pub ca: Arc<str>,
+    /// `injection.narrow`: for these hosts these surfaces only.
+    pub narrow: Arc<[(Vec<DomainPattern>, Surfaces)]>,
+}
+
+impl State {
+    /// The surfaces that are on for requests to `host`.
+    fn surfaces_for(&self, host: &Host) -> Surfaces {
+        let meant = self.narrow.iter().filter(|(hosts, _)| hosts.iter().any(|pattern| pattern.matches(host)));
+        meant.fold(Surfaces::ALL, |surfaces, (_, narrowed)| surfaces.and(*narrowed))
+    }
+}
+
+/// Everything: for the socket, whose owner is the authority.
+pub fn socket_router(state: State) -> Router {
+    finished(public().nest("/api/v1", api::routes())).with_state(state)
+}
+
+/// What needs no authority: for the TCP port, which answers to `hosts` only.
+pub fn port_router(state: State, hosts: Vec<Host>) -> Router {
+    let hosts: Arc<[Host]> = hosts.into();
+    let routes = public().route("/", get(ports::notice));
+    finished(routes).layer(from_fn_with_state(hosts, host::check)).with_state(state)
+}
+
+fn public() -> Router<State> {
+    Router::new().route("/livez", get(ports::livez)).route("/ca.pem", get(ca))
+}
+
+fn finished(routes: Router<State>) -> Router<State> {
+    routes
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here."))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This cannot be done here.")
+        })
+        // What reads content bounds it itself, and says so in our words.
+        .layer(DefaultBodyLimit::disable())
+        .layer(from_fn(ports::careful))
+}
+
+async fn ca(Shared(state): Shared<State>) -> Result<impl IntoResponse, Problem> {
+    if state.ca.is_empty() {
+        let detail = "There is no CA certificate yet; `subrosa serve` makes it on its first start.";
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
+    }
+    Ok(([(CONTENT_TYPE, "application/x-pem-file")], state.ca.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

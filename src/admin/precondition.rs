@@ -49,7 +49,7 @@ impl MadeFrom {
 /// Somebody else was faster.
 pub(super) fn stale() -> Problem {
     let detail = "Somebody changed it meanwhile; read it again, and make the change from its present revision.";
-    Problem::new(StatusCode::PRECONDITION_FAILED, "revision_mismatch", detail)
+    Problem::new(StatusCode::PRECONDITION_FAILED, "revision_stale", detail)
 }
 
 fn parse(field: &HeaderValue) -> Result<MadeFrom, Problem> {

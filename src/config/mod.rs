@@ -67,6 +67,9 @@ pub struct Config {
     /// The variables that the settings above name.
     #[serde(skip)]
     pub environment: Environment,
+    /// The file that was read, if one was.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -87,6 +90,7 @@ impl Default for Config {
             secrets: Vec::new(),
             runners: Vec::new(),
             environment: Environment::default(),
+            file: None,
         }
     }
 }
@@ -97,8 +101,14 @@ impl Config {
     pub fn load(path: Option<&Path>, env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
         let environment = Environment::new(env);
         let path = path.map(Path::to_owned).or_else(|| environment.config_path());
-        let file = path.map(|path| ConfigFile::read(&path)).transpose()?;
-        Self::assemble(file.as_ref(), environment)
+        let file = path.as_deref().map(ConfigFile::read).transpose()?;
+        Ok(Self { file: path, ..Self::assemble(file.as_ref(), environment)? })
+    }
+
+    /// What is wrong with a key, once that shows in use.
+    pub fn fault(&self, key: &str, fault: impl Into<String>) -> ConfigError {
+        let place = self.file.clone().map_or(Place::Defaults, |path| Place::File { path, line: None });
+        ConfigError { place, key: Some(key.to_owned()), fault: fault.into() }
     }
 
     /// The variables that a value is read from. A child of ours must not inherit them.

@@ -1,0 +1,33 @@
+//! What every mounting answers without asking who is there.
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{Html, Response};
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+
+/// The server lives: it accepts and answers.
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// The page of this version.
+pub(super) async fn notice() -> Html<&'static str> {
+    Html(include_str!("notice.html"))
+}
+
+/// Fields that keep answers out of caches and pages out of other pages.
+pub(super) async fn careful(request: Request, next: Next) -> Response {
+    const CAREFUL: [(HeaderName, &str); 5] = [
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in CAREFUL {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
