@@ -26,7 +26,9 @@ pub(super) struct Key {
 }
 
 /// The place of one client connection for an upstream connection that is its own.
-pub struct Pinned<B>(Arc<Mutex<Option<(Key, Connection<B>)>>>);
+pub struct Pinned<B>(Arc<Mutex<Slot<B>>>);
+
+type Slot<B> = Option<(Key, Connection<B>)>;
 
 impl<B> Pinned<B> {
     /// An empty slot.
