@@ -1,1 +1,255 @@
-//! (room under construction)
+//! Secrets: kept sealed, changed by people through the vault, used by runners through the
+//! [`Resolver`](crate::inject::Resolver) that it makes.
+//!
+//! Reads are answered from a replica in memory and never wait; the replica holds sealed values
+//! too. A value is opened at the moment of its use, and never by anything a person asks.
+//! Secrets declared in the configuration are sealed in memory, follow the same rules and are
+//! read-only here.
+
+mod error;
+mod replica;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::VaultError;
+
+use crate::inject::{Resolver, Secrets};
+use crate::ledger::{Draft, Kind, Ledger, LedgerError, Payload, Record};
+use crate::secret::{AllowedDomains, Description, Limits, NamePattern, OrganizationName, SecretName, SecretValue};
+use replica::{Kept, Replica, Slot, View};
+
+const KIND: Kind = Kind::new("secret");
+/// Who a declared secret was created by.
+const CONFIGURATION: &str = "configuration";
+
+/// A secret to be created.
+pub struct NewSecret {
+    /// Its name.
+    pub name: SecretName,
+    /// Its value.
+    pub value: SecretValue,
+    /// Notes for the team.
+    pub description: Description,
+    /// Where it may be sent; empty means anywhere.
+    pub allowed_domains: AllowedDomains,
+    /// What else limits its use.
+    pub limits: Limits,
+}
+
+/// What to change about a secret; what is `None` stays.
+#[derive(Default)]
+pub struct Edit {
+    /// A new name.
+    pub name: Option<SecretName>,
+    /// A new description.
+    pub description: Option<Description>,
+    /// A new value.
+    pub value: Option<SecretValue>,
+    /// New allowed domains; only together with a new value.
+    pub allowed_domains: Option<AllowedDomains>,
+    /// New limits; only together with a new value.
+    pub limits: Option<Limits>,
+}
+
+/// A secret as every door may show it: everything but its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SecretView {
+    /// Whose it is.
+    pub organization: OrganizationName,
+    /// Its name.
+    pub name: SecretName,
+    /// Notes for the team.
+    pub description: Description,
+    /// Where it may be sent; empty means anywhere.
+    pub allowed_domains: AllowedDomains,
+    /// What else limits its use.
+    pub limits: Limits,
+    /// 1 when created, one more with each change; 0 of a faulty one.
+    pub revision: u64,
+    /// When it was created, in unix seconds.
+    pub created_at: i64,
+    /// When it was changed last, in unix seconds.
+    pub updated_at: i64,
+    /// Who changed it last.
+    pub updated_by: String,
+    /// It comes from the configuration and is read-only at every other door.
+    pub declared: bool,
+    /// Why it cannot be used, if it cannot; then only name and organization are known.
+    pub fault: Option<String>,
+}
+
+/// What a record says of a secret beside its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    description: Description,
+    allowed_domains: AllowedDomains,
+    limits: Limits,
+}
+
+/// All secrets of all organizations.
+pub struct Vault {
+    ledger: Arc<Ledger>,
+    replica: Arc<Replica>,
+}
+
+impl Vault {
+    /// A vault over `ledger`, with the secrets that the configuration declares.
+    pub fn new(ledger: Arc<Ledger>, declared: Vec<(OrganizationName, NewSecret)>) -> Result<Self, VaultError> {
+        let mut replica = Replica::new(ledger.sealer().clone());
+        for (organization, new) in declared {
+            let draft = draft(&new.name, &Metadata::of(&new), CONFIGURATION);
+            let record = ledger.seal(KIND, &organization, draft, Some(&new.value))?;
+            let twice = VaultError::DeclaredTwice { organization: organization.clone(), name: new.name.clone() };
+            replica.declare(Arc::new(record)).then_some(()).ok_or(twice)?;
+        }
+        let replica = Arc::new(replica);
+        ledger.follow(KIND, replica.clone());
+        match replica.declared_and_stored() {
+            Some((organization, name)) => Err(VaultError::DeclaredAndStored { organization, name }),
+            None => Ok(Self { ledger, replica }),
+        }
+    }
+
+    /// Stores a new secret under a name that is free.
+    pub async fn create(&self, organization: &OrganizationName, new: NewSecret, by: &str) -> Result<SecretView, VaultError> {
+        self.refuse_declared_name(organization, &new.name)?;
+        let draft = draft(&new.name, &Metadata::of(&new), by);
+        match self.ledger.create(KIND, organization, draft, Some(&new.value)).await {
+            Ok(record) => self.replica.view_of(record),
+            Err(error) => Err(self.explain(organization, &new.name, &new.name, error)),
+        }
+    }
+
+    /// Changes a secret. `if_revision` is the revision the caller saw; without it, only a change
+    /// that happens at the same time is refused.
+    pub async fn edit(
+        &self,
+        organization: &OrganizationName,
+        name: &SecretName,
+        edit: Edit,
+        if_revision: Option<u64>,
+        by: &str,
+    ) -> Result<SecretView, VaultError> {
+        let current = self.editable(organization, name, if_revision)?;
+        let next_name = edit.name.as_ref().unwrap_or(name);
+        if next_name != name {
+            self.refuse_declared_name(organization, next_name)?;
+        }
+        let metadata = current.metadata.with(&edit)?;
+        if edit.value.is_none() && next_name == name && metadata == current.metadata {
+            return Ok(current.view());
+        }
+        let payload = edit.value.as_ref().map_or(Payload::Unchanged, Payload::Value);
+        match self.ledger.replace(&current.record, draft(next_name, &metadata, by), payload).await {
+            Ok(record) => self.replica.view_of(record),
+            Err(error) => Err(self.explain(organization, name, next_name, error)),
+        }
+    }
+
+    /// Deletes a secret, also one that is faulty.
+    pub async fn delete(
+        &self,
+        organization: &OrganizationName,
+        name: &SecretName,
+        if_revision: Option<u64>,
+    ) -> Result<(), VaultError> {
+        let key = match self.replica.slot(organization, name) {
+            None => return Err(VaultError::NotFound { name: name.clone() }),
+            Some(Slot::Faulty(faulty)) => faulty.key.clone(),
+            Some(Slot::Sound(_)) => self.editable(organization, name, if_revision)?.record.key().clone(),
+        };
+        let removed = self.ledger.remove(&key, if_revision).await;
+        removed.map_err(|error| self.explain(organization, name, name, error))
+    }
+
+    /// Every secret of an organization, by name.
+    pub fn list(&self, organization: &OrganizationName) -> Vec<SecretView> {
+        self.replica.list(organization)
+    }
+
+    /// One secret.
+    pub fn get(&self, organization: &OrganizationName, name: &SecretName) -> Option<SecretView> {
+        self.replica.slot(organization, name).map(|slot| slot.view(organization, name))
+    }
+
+    /// The secret as it may be changed now.
+    fn editable(
+        &self,
+        organization: &OrganizationName,
+        name: &SecretName,
+        if_revision: Option<u64>,
+    ) -> Result<Arc<Kept>, VaultError> {
+        match self.replica.slot(organization, name) {
+            None => Err(VaultError::NotFound { name: name.clone() }),
+            Some(Slot::Faulty(faulty)) => Err(VaultError::Unavailable { name: name.clone(), reason: faulty.reason.clone() }),
+            Some(Slot::Sound(kept)) if kept.declared => Err(VaultError::Declared { name: name.clone() }),
+            Some(Slot::Sound(kept)) if if_revision.is_some_and(|seen| seen != kept.record.header().revision) => {
+                Err(VaultError::RevisionStale { current: Box::new(kept.view()) })
+            }
+            Some(Slot::Sound(kept)) => Ok(kept),
+        }
+    }
+
+    fn refuse_declared_name(&self, organization: &OrganizationName, name: &SecretName) -> Result<(), VaultError> {
+        let taken = self.replica.is_declared(organization, name);
+        if taken { Err(VaultError::NameTaken { name: name.clone() }) } else { Ok(()) }
+    }
+
+    /// What the ledger's refusal means for somebody who wanted to write `name`, as `next_name`.
+    fn explain(
+        &self,
+        organization: &OrganizationName,
+        name: &SecretName,
+        next_name: &SecretName,
+        error: LedgerError,
+    ) -> VaultError {
+        match error {
+            LedgerError::NameTaken => VaultError::NameTaken { name: next_name.clone() },
+            LedgerError::Stale => match self.get(organization, name) {
+                Some(current) => VaultError::RevisionStale { current: Box::new(current) },
+                None => VaultError::NotFound { name: name.clone() },
+            },
+            other => other.into(),
+        }
+    }
+}
+
+impl Secrets for Vault {
+    fn resolver(&self, organization: &OrganizationName, names: Option<Arc<[NamePattern]>>) -> Box<dyn Resolver> {
+        Box::new(View::new(self.replica.clone(), organization.clone(), names))
+    }
+}
+
+impl Metadata {
+    fn of(new: &NewSecret) -> Self {
+        let NewSecret { description, allowed_domains, limits, .. } = new;
+        Self { description: description.clone(), allowed_domains: allowed_domains.clone(), limits: limits.clone() }
+    }
+
+    /// These metadata after `edit`. Domains and limits say where a value may go, so whoever changes
+    /// them must know the value.
+    fn with(&self, edit: &Edit) -> Result<Self, VaultError> {
+        let next = Self {
+            description: edit.description.as_ref().unwrap_or(&self.description).clone(),
+            allowed_domains: edit.allowed_domains.as_ref().unwrap_or(&self.allowed_domains).clone(),
+            limits: edit.limits.as_ref().unwrap_or(&self.limits).clone(),
+        };
+        let moved = next.allowed_domains != self.allowed_domains || next.limits != self.limits;
+        if moved && edit.value.is_none() { Err(VaultError::AllowedDomainsNeedValue) } else { Ok(next) }
+    }
+
+    fn read(record: &Record) -> Option<Self> {
+        serde_json::from_value(record.header().metadata.clone()).ok()
+    }
+}
+
+fn draft(name: &SecretName, metadata: &Metadata, by: &str) -> Draft {
+    let metadata = serde_json::to_value(metadata).expect("metadata has text keys only");
+    Draft { name: name.to_string(), metadata, by: by.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! The registry: every runner in memory, by token and by name, behind one atomic pointer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::token::TokenHash;
+use super::{IdentityError, Metadata, Runner, RunnerView};
+use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
+use crate::secret::{AllowedDomains, OrganizationName, RunnerName};
+
+/// What a record is worth: a runner, or the fact that there was one.
+#[derive(Clone)]
+pub(super) enum Slot {
+    Sound(Arc<Runner>),
+    Faulty(Arc<Faulty>),
+}
+
+/// Everything stored, replaced as a whole.
+#[derive(Clone, Default)]
+struct Stored {
+    by_key: BTreeMap<RecordKey, Slot>,
+    by_token: HashMap<TokenHash, Arc<Runner>>,
+}
+
+/// All runners.
+#[derive(Default)]
+pub(super) struct Registry {
+    declared: HashMap<TokenHash, Arc<Runner>>,
+    stored: ArcSwap<Stored>,
+}
+
+impl Registry {
+    /// Adds a runner of the configuration.
+    pub(super) fn declare(&mut self, record: &Record) -> Result<(), IdentityError> {
+        let Slot::Sound(runner) = Slot::of_record(record, true) else {
+            unreachable!("the record was made of a runner a moment ago");
+        };
+        if self.is_declared(&runner.organization, &runner.name) {
+            let (organization, name) = (runner.organization.clone(), runner.name.clone());
+            return Err(IdentityError::DeclaredTwice { organization, name });
+        }
+        match self.declared.insert(runner.token, runner.clone()) {
+            Some(other) => Err(IdentityError::SharedToken { one: other.name.clone(), other: runner.name.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// A name that is both declared and stored.
+    pub(super) fn declared_and_stored(&self) -> Option<(OrganizationName, RunnerName)> {
+        let stored = self.stored.load();
+        let both = |runner: &&Arc<Runner>| {
+            stored
+                .by_key
+                .iter()
+                .any(|(key, slot)| key.organization == runner.organization && slot.held_name() == Some(runner.name.as_str()))
+        };
+        self.declared.values().find(both).map(|runner| (runner.organization.clone(), runner.name.clone()))
+    }
+
+    pub(super) fn is_declared(&self, organization: &OrganizationName, name: &RunnerName) -> bool {
+        self.declared.values().any(|runner| runner.organization == *organization && runner.name == *name)
+    }
+
+    /// Where the runner called `name` lies; whoever holds the name before whoever once did.
+    pub(super) fn key(&self, organization: &OrganizationName, name: &RunnerName) -> Option<RecordKey> {
+        let stored = self.stored.load();
+        let called = || {
+            let all = stored.by_key.iter().filter(|(key, _)| key.organization == *organization);
+            all.filter(|(_, slot)| slot.name() == Some(name.as_str()))
+        };
+        let holder = called().find(|(_, slot)| slot.held_name().is_some());
+        holder.or_else(|| called().next()).map(|(key, _)| key.clone())
+    }
+
+    /// Every runner of an organization, by name.
+    pub(super) fn list(&self, organization: &OrganizationName) -> Vec<RunnerView> {
+        let stored = self.stored.load();
+        let declared = self.declared.values().filter(|runner| runner.organization == *organization);
+        let declared = declared.map(|runner| runner.view());
+        let stored = stored.by_key.iter().filter(|(key, _)| key.organization == *organization).filter_map(|(_, slot)| {
+            let name = RunnerName::parse(slot.name()?).ok()?;
+            Some(slot.view(organization, &name))
+        });
+        let mut views: Vec<_> = declared.chain(stored).collect();
+        views.sort_by(|one, other| one.name.cmp(&other.name));
+        views
+    }
+
+    /// Whose token this is.
+    pub(super) fn by_token(&self, token: &TokenHash) -> Option<Arc<Runner>> {
+        self.declared.get(token).cloned().or_else(|| self.stored.load().by_token.get(token).cloned())
+    }
+
+    pub(super) fn any(&self) -> bool {
+        !self.declared.is_empty() || !self.stored.load().by_key.is_empty()
+    }
+}
+
+impl Follower for Registry {
+    fn reset(&self, entries: Vec<Entry>) {
+        let mut stored = Stored::default();
+        for entry in entries {
+            stored.put(entry.key().clone(), Slot::of(&entry));
+        }
+        self.stored.store(Arc::new(stored));
+    }
+
+    fn changed(&self, key: &RecordKey, now: Option<&Entry>) {
+        let mut stored = Stored::clone(&self.stored.load());
+        if let Some(Slot::Sound(runner)) = stored.by_key.remove(key) {
+            stored.by_token.remove(&runner.token);
+        }
+        if let Some(entry) = now {
+            stored.put(key.clone(), Slot::of(entry));
+        }
+        self.stored.store(Arc::new(stored));
+    }
+}
+
+impl Stored {
+    fn put(&mut self, key: RecordKey, slot: Slot) {
+        if let Slot::Sound(runner) = &slot {
+            self.by_token.insert(runner.token, runner.clone());
+        }
+        self.by_key.insert(key, slot);
+    }
+}
+
+impl Slot {
+    fn of(entry: &Entry) -> Self {
+        match entry {
+            Entry::Sound(record) => Self::of_record(record, false),
+            Entry::Faulty(faulty) => Self::Faulty(faulty.clone()),
+        }
+    }
+
+    pub(super) fn of_record(record: &Record, declared: bool) -> Self {
+        Runner::read(record, declared).map_or_else(
+            || {
+                let (key, name) = (record.key().clone(), Some(record.header().name.clone()));
+                let reason = "its metadata is of a later version of subrosa".to_owned();
+                Self::Faulty(Arc::new(Faulty { key, name, listed: true, reason }))
+            },
+            |runner| Self::Sound(Arc::new(runner)),
+        )
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Sound(runner) => Some(runner.name.as_str()),
+            Self::Faulty(faulty) => faulty.name.as_deref(),
+        }
+    }
+
+    fn held_name(&self) -> Option<&str> {
+        match self {
+            Self::Faulty(faulty) if !faulty.listed => None,
+            _ => self.name(),
+        }
+    }
+
+    pub(super) fn view(&self, organization: &OrganizationName, name: &RunnerName) -> RunnerView {
+        match self {
+            Self::Sound(runner) => runner.view(),
+            Self::Faulty(faulty) => RunnerView {
+                organization: organization.clone(),
+                name: name.clone(),
+                secrets: Some(Vec::new()),
+                hosts: AllowedDomains::default(),
+                created_at: 0,
+                created_by: String::new(),
+                declared: false,
+                fault: Some(faulty.reason.clone()),
+            },
+        }
+    }
+}
+
+impl Runner {
+    fn read(record: &Record, declared: bool) -> Option<Self> {
+        let header = record.header();
+        let metadata: Metadata = serde_json::from_value(header.metadata.clone()).ok()?;
+        Some(Self {
+            id: header.id.clone(),
+            name: RunnerName::parse(&header.name).ok()?,
+            organization: header.organization.clone(),
+            secrets: metadata.secrets.map(Arc::from),
+            hosts: metadata.hosts,
+            created_at: header.created_at,
+            created_by: header.created_by.clone(),
+            declared,
+            token: metadata.token_sha256,
+        })
+    }
+
+    fn view(&self) -> RunnerView {
+        RunnerView {
+            organization: self.organization.clone(),
+            name: self.name.clone(),
+            secrets: self.secrets.as_ref().map(|patterns| patterns.to_vec()),
+            hosts: self.hosts.clone(),
+            created_at: self.created_at,
+            created_by: self.created_by.clone(),
+            declared: self.declared,
+            fault: None,
+        }
+    }
+}
