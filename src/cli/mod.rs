@@ -1,1 +1,132 @@
-//! (room under construction)
+//! The command line: one file per command, one way to the secrets.
+//!
+//! Whatever reads or changes secrets and runners speaks the REST API, with a running server
+//! through its socket and with a stopped one through the same routes in this process
+//! ([`client`]). Only this room reads the process's environment and prints.
+
+mod ca;
+mod client;
+mod completions;
+mod config;
+mod demo;
+mod env;
+mod error;
+mod exec;
+mod health;
+mod java;
+mod out;
+mod runner;
+mod secret;
+mod serve;
+mod test;
+mod trust_files;
+mod value;
+mod variables;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::error::CliError;
+use crate::config::Config;
+
+/// A forward HTTP proxy that injects secrets.
+///
+/// Runners write {secrets.NAME} where a credential belongs; the proxy puts the value in place on
+/// the way out, if the target is allowed for it, and refuses the request if it is not.
+#[derive(Parser)]
+#[command(name = "subrosa", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// The config file. Without it SUBROSA_CONFIG names one, and otherwise the defaults hold.
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the proxy.
+    Serve,
+    /// See it at work: an origin, a secret, one request, side by side, in a directory that goes away.
+    Demo,
+    /// Store and manage secrets.
+    #[command(subcommand)]
+    Secret(secret::Command),
+    /// Create and revoke runners.
+    #[command(subcommand)]
+    Runner(runner::Command),
+    /// Say what would happen to a request, without sending it.
+    Test(test::Arguments),
+    /// Print the environment that sends a runner through the proxy.
+    Env(env::Arguments),
+    /// Run a command whose requests go through the proxy.
+    Run(exec::Arguments),
+    /// The certificate authority that runners trust.
+    #[command(subcommand)]
+    Ca(ca::Command),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Exit with 0 if the server is alive, and with 1 if not.
+    Health,
+    /// Print a completion script for a shell.
+    Completions(completions::Arguments),
+}
+
+/// Parses the arguments, runs the command, and answers with its exit code: 0 when it was done, 1
+/// when it was not, 2 when it was not understood.
+pub fn run() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match (Cli::parse(), runtime) {
+        (cli, Ok(runtime)) => runtime.block_on(cli.dispatch()),
+        (_, Err(fault)) => Err(CliError::failed(format!("no runtime can be started: {fault}"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error.report(),
+    }
+}
+
+impl Cli {
+    async fn dispatch(self) -> Result<(), CliError> {
+        // What needs no configuration must work beside a broken one.
+        if let Command::Completions(arguments) = self.command {
+            return completions::run(&arguments);
+        }
+        let config = Config::load(self.config.as_deref(), std::env::vars_os())?;
+        match self.command {
+            Command::Serve => serve::run(config).await,
+            Command::Demo => demo::run().await,
+            Command::Secret(command) => secret::run(&config, command).await,
+            Command::Runner(command) => runner::run(&config, command).await,
+            Command::Test(arguments) => test::run(&config, &arguments).await,
+            Command::Env(arguments) => env::run(&config, &arguments),
+            Command::Run(arguments) => exec::run(&config, &arguments),
+            Command::Ca(command) => ca::run(&config, &command),
+            Command::Config(command) => config::run(&config, &command),
+            Command::Health => health::run(&config).await,
+            Command::Completions(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_value_is_no_argument() {
+        for arguments in [["secret", "create", "a", "hunter2"], ["secret", "edit", "a", "hunter2"]] {
+            assert!(Cli::try_parse_from(["subrosa"].into_iter().chain(arguments)).is_err(), "{arguments:?}");
+        }
+    }
+}

@@ -11,4 +11,4 @@ pub use limits::{Limits, Surface, Surfaces, UnknownSurface};
 pub use name::{
     Description, DescriptionError, MAX_NAME, NameError, NamePattern, OrganizationName, RunnerName, SecretName, is_name_byte,
 };
-pub use value::{MAX_VALUE, SecretValue, ValueError};
+pub use value::{MAX_VALUE, SecretValue, ValueError, line_end};

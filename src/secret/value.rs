@@ -35,11 +35,7 @@ impl SecretValue {
     /// Takes a plaintext as a person hands it over (standard input, a file, a form): one trailing
     /// line end (LF or CRLF) is removed. The second part says whether one was.
     pub fn without_line_end(mut bytes: Vec<u8>) -> Result<(Self, bool), ValueError> {
-        let cut = match bytes.as_slice() {
-            [.., b'\r', b'\n'] => 2,
-            [.., b'\n'] => 1,
-            _ => 0,
-        };
+        let cut = line_end(&bytes);
         bytes.truncate(bytes.len() - cut);
         Self::new(bytes).map(|value| (value, cut > 0))
     }
@@ -47,6 +43,15 @@ impl SecretValue {
     /// The plaintext. This is the only door to it.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+}
+
+/// How many bytes of one line end (LF or CRLF) stand at the end of `bytes`.
+pub fn line_end(bytes: &[u8]) -> usize {
+    match bytes {
+        [.., b'\r', b'\n'] => 2,
+        [.., b'\n'] => 1,
+        _ => 0,
     }
 }
 

@@ -1,0 +1,176 @@
+//! The way from the command line to secrets and runners: the REST API, always.
+//!
+//! With a server running it answers on its socket; with none, the store is opened here and the
+//! same routes answer in this process. So there is one set of rules, and one code path.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tower::ServiceExt;
+use zeroize::Zeroizing;
+
+use super::error::CliError;
+use crate::config::{Config, Engine};
+use crate::{admin, app};
+
+/// For one call: the longest of them syncs a disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest answer that is read: ten thousand secrets with long descriptions.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Whoever answers.
+pub(super) enum Api {
+    /// A running server, through its socket.
+    Server(std::path::PathBuf),
+    /// This process, the server being stopped.
+    Here {
+        /// The same routes as on the socket.
+        router: axum::Router,
+        /// Whether what is written lasts.
+        lasting: bool,
+    },
+}
+
+/// One call.
+pub(super) struct Call {
+    method: Method,
+    path: String,
+    revision: Option<String>,
+    body: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// What was answered.
+pub(super) struct Answer {
+    /// The content; null when there was none.
+    pub(super) content: Value,
+    /// The revision, as it goes into the next `If-Match`.
+    pub(super) revision: Option<String>,
+}
+
+impl Call {
+    /// A call without content. `path` is what follows `/api/v1`.
+    pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), revision: None, body: None }
+    }
+
+    /// With content.
+    pub(super) fn with_body(self, body: Zeroizing<Vec<u8>>) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    /// With content that holds no value.
+    pub(super) fn with_json(self, content: &Value) -> Self {
+        self.with_body(Zeroizing::new(content.to_string().into_bytes()))
+    }
+
+    /// Only if nobody changed it meanwhile.
+    pub(super) fn if_match(self, revision: Option<String>) -> Self {
+        Self { revision, ..self }
+    }
+
+    fn into_request<B>(self, body: impl FnOnce(Bytes) -> B) -> Result<Request<B>, CliError> {
+        let mut request = Request::builder()
+            .method(self.method)
+            .uri(format!("/api/v1{}", self.path))
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(revision) = self.revision {
+            request = request.header(IF_MATCH, revision);
+        }
+        // The buffer is wiped when the last reader lets it go.
+        let content = self.body.map_or_else(Bytes::new, Bytes::from_owner);
+        request.body(body(content)).map_err(|fault| CliError::usage(format!("this cannot be asked for: {fault}")))
+    }
+}
+
+impl Api {
+    /// Finds out who answers.
+    pub(super) async fn open(config: &Config) -> Result<Self, CliError> {
+        let socket = app::admin_socket(config);
+        match UnixStream::connect(&socket).await {
+            Ok(_) => Ok(Self::Server(socket)),
+            Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                let rooms = app::open_vaults(config).await?;
+                let router = admin::socket_router(rooms.admin_state(config));
+                Ok(Self::Here { router, lasting: config.store.engine != Engine::Memory })
+            }
+            Err(fault) => Err(CliError::failed(format!(
+                "the server's socket {} cannot be reached: {fault}; run this as the user that the server runs as",
+                socket.display()
+            ))),
+        }
+    }
+
+    /// Sends a call; what is not done is an error in one sentence.
+    pub(super) async fn send(&self, call: Call) -> Result<Answer, CliError> {
+        let exchanged = tokio::time::timeout(PATIENCE, self.exchange(call)).await;
+        let (status, fields, content) = exchanged.map_err(|_| CliError::failed("the server did not answer within 30 s"))??;
+        let content: Value = if content.is_empty() { Value::Null } else { serde_json::from_slice(&content).unwrap_or_default() };
+        if !status.is_success() {
+            return Err(CliError::failed(sentence(status, &content)));
+        }
+        let revision = fields.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        Ok(Answer { content, revision })
+    }
+
+    async fn exchange(&self, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), CliError> {
+        match self {
+            Self::Server(socket) => over_socket(socket, call).await,
+            Self::Here { router, lasting } => {
+                let is_write = call.method != Method::GET && !call.path.ends_with("/request-tests");
+                if is_write && !lasting {
+                    return Err(CliError::failed(
+                        "store.engine is \"memory\" and no server is running, so nothing would be kept; start the server first",
+                    ));
+                }
+                let request = call.into_request(Body::from)?;
+                let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+                collected(response).await
+            }
+        }
+    }
+}
+
+async fn over_socket(socket: &std::path::Path, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), CliError> {
+    let lost = |fault: &dyn std::fmt::Display| CliError::failed(format!("the connection to the server was lost: {fault}; try again"));
+    let stream = UnixStream::connect(socket).await.map_err(|fault| lost(&fault))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| lost(&fault))?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(call.into_request(Full::new)?).await.map_err(|fault| lost(&fault))?;
+    let answer = collected(response).await;
+    connection.abort();
+    answer
+}
+
+async fn collected<B>(response: http::Response<B>) -> Result<(StatusCode, HeaderMap, Bytes), CliError>
+where
+    B: http_body::Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (head, body) = response.into_parts();
+    let content = Limited::new(body, MAX_ANSWER).collect().await;
+    let content = content.map_err(|fault| CliError::failed(format!("the server's answer cannot be read: {fault}")))?;
+    Ok((head.status, head.headers, content.to_bytes()))
+}
+
+/// What a problem document says (RFC 9457).
+fn sentence(status: StatusCode, problem: &Value) -> String {
+    match problem["detail"].as_str() {
+        Some(detail) => super::out::plain(detail),
+        None => format!("the server answered {status} without saying why; its log tells more"),
+    }
+}
+
+/// Where an organization's things are.
+pub(super) fn of(organization: &crate::secret::OrganizationName, rest: &str) -> String {
+    format!("/organizations/{organization}/{rest}")
+}

@@ -1,0 +1,54 @@
+//! Why a command was not done: one sentence on standard error, and the exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use super::out;
+use crate::app::AppError;
+use crate::config::ConfigError;
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// It could not be: exit code 1, and a sentence that says what to do.
+    Failed(String),
+    /// It was not understood: exit code 2.
+    Usage(String),
+    /// It said all there is to say: exit code 1.
+    Said,
+}
+
+impl CliError {
+    /// It could not be done.
+    pub(super) fn failed(sentence: impl fmt::Display) -> Self {
+        Self::Failed(sentence.to_string())
+    }
+
+    /// It was not understood.
+    pub(super) fn usage(sentence: impl fmt::Display) -> Self {
+        Self::Usage(sentence.to_string())
+    }
+
+    /// Says it, and gives the exit code.
+    pub(super) fn report(self) -> ExitCode {
+        let (sentence, code) = match self {
+            Self::Failed(sentence) => (sentence, 1),
+            Self::Usage(sentence) => (sentence, 2),
+            Self::Said => return ExitCode::from(1),
+        };
+        out::note(&format!("subrosa: {sentence}"));
+        ExitCode::from(code)
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(fault: ConfigError) -> Self {
+        Self::failed(fault)
+    }
+}
+
+impl From<AppError> for CliError {
+    fn from(fault: AppError) -> Self {
+        Self::failed(fault)
+    }
+}

@@ -1,0 +1,95 @@
+//! `subrosa runner`: create and revoke runners.
+
+use clap::Subcommand;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::client::{Api, Call, of};
+use super::error::CliError;
+use super::out;
+use super::secret::{Of, text, texts};
+use crate::config::Config;
+use crate::secret::RunnerName;
+
+/// What to do with runners.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Create a runner and print its token, this once.
+    Create {
+        /// Its name: a letter, then letters, digits, `_`, `-`, `.`.
+        name: RunnerName,
+        /// A secret it may use, or a beginning and `*`, as in crm.*; may be repeated. Without, all.
+        #[arg(long = "secret", value_name = "PATTERN")]
+        secrets: Vec<String>,
+        /// A host it may reach, as in api.example.com or *.example.com; may be repeated. Without, all.
+        #[arg(long = "host", value_name = "DOMAIN")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        of: Of,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the runners of an organization.
+    List {
+        #[command(flatten)]
+        of: Of,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a runner: its next request is refused, also on a connection that is open.
+    Revoke {
+        /// The runner's name.
+        name: RunnerName,
+        #[command(flatten)]
+        of: Of,
+    },
+}
+
+/// Carries the command out.
+pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliError> {
+    let api = Api::open(config).await?;
+    match command {
+        Command::Create { name, secrets, hosts, of: whose, json } => {
+            // No pattern at all means every name; an empty list would mean none.
+            let secrets = if secrets.is_empty() { Value::Null } else { secrets.into() };
+            let content = json!({ "name": name.as_str(), "secrets": secrets, "hosts": hosts });
+            let call = Call::new(Method::POST, of(&whose.organization, "runners")).with_json(&content);
+            created(&api.send(call).await?.content, json)
+        }
+        Command::List { of: whose, json } => {
+            list(&api.send(Call::new(Method::GET, of(&whose.organization, "runners"))).await?.content["runners"], json)
+        }
+        Command::Revoke { name, of: whose } => {
+            api.send(Call::new(Method::DELETE, of(&whose.organization, &format!("runners/{name}")))).await?;
+            out::note(&format!("Revoked {name}."));
+            Ok(())
+        }
+    }
+}
+
+fn created(content: &Value, json: bool) -> Result<(), CliError> {
+    if json {
+        return out::line(&format!("{content:#}"));
+    }
+    out::note("The runner's token, shown this once; clients send it as the password of the proxy's URL:");
+    out::line(content["token"].as_str().unwrap_or_default())
+}
+
+fn list(runners: &Value, json: bool) -> Result<(), CliError> {
+    if json {
+        return out::line(&format!("{runners:#}"));
+    }
+    let row = |runner: &Value| {
+        let declared = if runner["declared"] == true { "config" } else { "" };
+        let secrets = if runner["secrets"].is_null() { "all".to_owned() } else { texts(&runner["secrets"], "none") };
+        vec![text(&runner["name"]), secrets, texts(&runner["hosts"], "all"), declared.to_owned()]
+    };
+    let rows: Vec<Vec<String>> = runners.as_array().into_iter().flatten().map(row).collect();
+    if rows.is_empty() {
+        out::note("No runners yet; `subrosa runner create NAME` creates one.");
+        return Ok(());
+    }
+    out::line(&out::table(&["NAME", "SECRETS", "HOSTS", "DECLARED"], &rows))
+}

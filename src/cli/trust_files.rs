@@ -1,0 +1,151 @@
+//! The files that clients trust the CA by, beside the CA's certificate: a bundle with the system's
+//! roots, a truststore for Java, and a setting for PHP. All of them are public.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::error::CliError;
+use super::{java, out};
+use crate::config::Config;
+
+/// Where the files lie, absolute.
+pub(super) struct TrustFiles {
+    /// The CA's certificate alone, PEM.
+    pub(super) ca: PathBuf,
+    /// The system's roots and the CA's certificate, PEM.
+    pub(super) bundle: PathBuf,
+    /// The same for Java.
+    pub(super) java: PathBuf,
+    /// A directory with a settings file for PHP.
+    pub(super) php_directory: PathBuf,
+}
+
+impl TrustFiles {
+    /// The files as they will be called in `directory`.
+    fn in_directory(directory: &Path, ca: PathBuf) -> Self {
+        Self {
+            ca,
+            bundle: directory.join("bundle.pem"),
+            java: directory.join("truststore.jks"),
+            php_directory: directory.join("php"),
+        }
+    }
+
+    /// The files as they are called where `certs/` is mounted at `directory`.
+    pub(super) fn mounted(config: &Config, directory: &Path) -> Self {
+        let ca = config.intercept.ca_certificate.file_name().map_or_else(|| "ca.pem".into(), |name| directory.join(name));
+        Self::in_directory(directory, ca)
+    }
+}
+
+/// Writes the files beside the CA's certificate, as far as they are not there already.
+pub(super) fn prepare(config: &Config) -> Result<TrustFiles, CliError> {
+    let pem = ca(config)?;
+    let absolute = |path: &Path| std::path::absolute(path).map_err(CliError::failed);
+    let certificate = absolute(&config.intercept.ca_certificate)?;
+    let directory = certificate.parent().unwrap_or(Path::new("/")).to_owned();
+    let files = TrustFiles::in_directory(&directory, certificate);
+    let roots = system_roots();
+    write_if_changed(&files.bundle, bundle_of(&roots, &pem).as_bytes())?;
+    write_if_changed(&files.java, &java::truststore(&with_ca(roots, &pem)))?;
+    let bundle = files.bundle.display();
+    let php = format!("openssl.cafile=\"{bundle}\"\ncurl.cainfo=\"{bundle}\"\n");
+    write_if_changed(&files.php_directory.join("subrosa.ini"), php.as_bytes())?;
+    Ok(files)
+}
+
+/// The CA's certificate, PEM.
+pub(super) fn ca(config: &Config) -> Result<String, CliError> {
+    let path = &config.intercept.ca_certificate;
+    std::fs::read_to_string(path).map_err(|fault| {
+        CliError::failed(format!(
+            "the CA certificate {} cannot be read: {fault}; `subrosa serve` makes it on its first start",
+            path.display()
+        ))
+    })
+}
+
+/// The system's roots and the CA's certificate, PEM.
+pub(super) fn bundle(config: &Config) -> Result<String, CliError> {
+    Ok(bundle_of(&system_roots(), &ca(config)?))
+}
+
+fn bundle_of(roots: &[Vec<u8>], ca: &str) -> String {
+    roots.iter().map(|der| pem(der)).chain([ca.to_owned()]).collect()
+}
+
+/// The certificates the system trusts, DER. A system without any (a bare container) is said: what
+/// is passed through then finds no root.
+fn system_roots() -> Vec<Vec<u8>> {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        out::note("This system has no root certificates: the bundle trusts the proxy's CA only.");
+    }
+    let mut roots: Vec<Vec<u8>> = found.certs.into_iter().map(|certificate| certificate.to_vec()).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    roots
+}
+
+fn with_ca(mut roots: Vec<Vec<u8>>, ca: &str) -> Vec<Vec<u8>> {
+    let bodies = ca.split("-----BEGIN CERTIFICATE-----").skip(1).filter_map(|rest| rest.split("-----END").next());
+    let ders = bodies.filter_map(|body| STANDARD.decode(body.split_ascii_whitespace().collect::<String>()).ok());
+    roots.extend(ders);
+    roots
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
+    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
+}
+
+/// Replaces the file as a whole: a client that reads meanwhile sees the old one or the new one.
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    if std::fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::write(&temporary, bytes))
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .map_err(|fault| {
+            CliError::failed(format!(
+                "{} cannot be written: {fault}; run this once as the user that the server runs as",
+                path.display()
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_survives_pem() {
+        let der: Vec<u8> = (0..=255).collect();
+        assert_eq!(with_ca(Vec::new(), &pem(&der)), [der]);
+    }
+
+    #[test]
+    fn the_files_are_written_beside_the_certificate_and_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = Config::default();
+        config.intercept.ca_certificate = directory.path().join("ca.pem");
+        assert!(prepare(&config).is_err_and(|error| matches!(error, CliError::Failed(text) if text.contains("subrosa serve"))));
+        let ca = pem(b"the ca");
+        std::fs::write(&config.intercept.ca_certificate, &ca).expect("written");
+        let files = prepare(&config).expect("prepared");
+        let bundle = std::fs::read_to_string(&files.bundle).expect("there");
+        assert!(bundle.ends_with(&ca));
+        assert!(std::fs::read(&files.java).is_ok_and(|store| store.starts_with(&[0xFE, 0xED, 0xFE, 0xED])));
+        let php = std::fs::read_to_string(files.php_directory.join("subrosa.ini")).expect("there");
+        assert!(php.contains(&format!("curl.cainfo=\"{}\"", files.bundle.display())));
+        let written = std::fs::metadata(&files.bundle).and_then(|metadata| metadata.modified()).expect("there");
+        prepare(&config).expect("prepared again");
+        assert_eq!(std::fs::metadata(&files.bundle).and_then(|metadata| metadata.modified()).expect("there"), written);
+    }
+}
