@@ -15,7 +15,7 @@ use super::context::Shared;
 use crate::identity::{Identity, Runner};
 use crate::inject::{Code, Refusal};
 use crate::origin::Host;
-use crate::secret::{NamePattern, OrganizationName};
+use crate::secret::{NamePattern, OrganizationName, RunnerName};
 use crate::upstream::Tenant;
 
 /// Whoever a request acts for.
@@ -41,9 +41,9 @@ impl Caller {
         Self { runner: None, organization, tenant, is_loopback }
     }
 
-    /// The name for logs and the audit trail.
-    pub(super) fn name(&self) -> &str {
-        self.runner.as_ref().map_or("anonymous", |runner| runner.name.as_str())
+    /// The runner's name; `None` for an anonymous client.
+    pub(super) fn runner_name(&self) -> Option<&RunnerName> {
+        self.runner.as_ref().map(|runner| &runner.name)
     }
 
     /// The names of secrets this caller is limited to, if it is.

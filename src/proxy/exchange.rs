@@ -44,6 +44,8 @@ pub(super) struct Visit<'a> {
 pub(super) struct Seen {
     pub(super) injected: Vec<(SecretName, Surface)>,
     unescaped: usize,
+    /// The request had begun to go out.
+    pub(super) sent: bool,
 }
 
 impl Seen {
@@ -63,13 +65,20 @@ pub(super) async fn exchange(
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned)).await?;
     cleartext(visit, &lane, seen)?;
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
-    let sent = lane.send(outgoing).await.map_err(|error| own_fault(visit, error))?;
+    let sent = lane.send(outgoing).await.map_err(|error| {
+        // Without a connection nothing has left.
+        seen.sent = !matches!(error.kind(), upstream::Kind::Refused | upstream::Kind::Tls | upstream::Kind::Denied | upstream::Kind::Unresolvable);
+        own_fault(visit, error)
+    })?;
     Ok(respond(visit, sent, client_upgrade, negotiates))
 }
 
 /// What a client's content broke off for, where that is known; the upstream's fault otherwise.
 fn own_fault(visit: &Visit<'_>, error: upstream::Error) -> Refusal {
-    visit.control.take_refusal().unwrap_or_else(|| error.into())
+    match error.kind() {
+        upstream::Kind::OwnBody => broken(visit),
+        _ => error.into(),
+    }
 }
 
 /// Turns the client's request into the one that goes out; nothing is sent.

@@ -29,7 +29,7 @@ pub(super) async fn intercept(door: Door, stream: Prefixed<TcpStream>, origin: O
         }
         Ok(Err(fault)) => {
             // Most often the client does not trust our CA, and only this line says so.
-            tracing::info!(target: "subrosa::proxy", %origin, runner = caller.name(), %fault, "a client ended the TLS handshake inside its tunnel; it must trust the certificate that `subrosa ca export` prints");
+            tracing::info!(target: "subrosa::proxy", %origin, runner = caller.runner_name().map(tracing::field::display), %fault, "a client ended the TLS handshake inside its tunnel; it must trust the certificate that `subrosa ca export` prints");
         }
         Err(_) => {
             tracing::info!(target: "subrosa::proxy", %origin, "a client did not finish the TLS handshake inside its tunnel in time")

@@ -2,7 +2,7 @@
 //! CONNECT to `tunnel`, everything else to `exchange`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
 use http::header::UPGRADE;
@@ -213,23 +213,28 @@ impl Visitor {
             return;
         }
         let url = case.uri.to_string();
-        let (status, refusal) = match outcome {
-            Ok(response) => (response.status(), None),
-            Err(refusal) => (refusal.code.status(), Some(refusal)),
-        };
+        let origin = case.origin.as_ref().map(ToString::to_string);
+        let refusal = outcome.as_ref().err();
+        let status = outcome.as_ref().map_or_else(|refusal| refusal.code.status(), Response::status);
         self.door.shared.audit.record(&audit::Entry {
             request_id: &case.id,
-            runner: case.caller.as_ref().map_or("", Caller::name),
+            runner: case.caller.as_ref().and_then(Caller::runner_name),
             organization: case.caller.as_ref().map(|caller| &caller.organization),
             method: case.method.as_str(),
             url: &url,
-            origin: case.origin.as_ref(),
+            origin: origin.as_deref(),
+            host: case.origin.as_ref().map(|origin| &origin.host),
             secrets: &seen.injected,
-            outcome: if refusal.is_some() { audit::Outcome::Refused } else { audit::Outcome::Forwarded },
-            code: refusal.map(|refusal| refusal.code.as_str()),
+            outcome: match refusal {
+                None => audit::Outcome::Forwarded,
+                Some(_) if seen.sent => audit::Outcome::Aborted,
+                Some(_) => audit::Outcome::Refused,
+            },
+            code: refusal.map(|refusal| refusal.code),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
             status: Some(status.as_u16()),
             duration: case.began.elapsed(),
+            at: SystemTime::now(),
         });
     }
 }

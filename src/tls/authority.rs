@@ -20,7 +20,7 @@ use super::{files, pem};
 use crate::origin::Host;
 
 /// Ten years: clients install it by hand, so it should outlast the machine.
-const LIFE: Duration = Duration::from_secs(3_652 * 24 * 60 * 60);
+const LIFE: Duration = Duration::from_hours(3_652 * 24);
 
 /// The certificate authority of this installation.
 pub struct Authority {
@@ -249,5 +249,174 @@ fn one_is_absent(present: &Path, absent: &Path, certificate: &Path, key: &Path) 
         absent: absent.to_owned(),
         certificate: certificate.to_owned(),
         key: key.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::tls::test_openssl::openssl;
+
+    fn paths(directory: &TempDir) -> (PathBuf, PathBuf) {
+        (directory.path().join("certs/ca.pem"), directory.path().join("keys/ca-key.pem"))
+    }
+
+    fn load(directory: &TempDir) -> Result<(Authority, Made), AuthorityError> {
+        let (certificate, key) = paths(directory);
+        Authority::load_or_create(&certificate, &key, SystemTime::now())
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
+    }
+
+    fn refusal(directory: &TempDir) -> String {
+        load(directory).err().expect("refused").to_string()
+    }
+
+    #[test]
+    fn is_made_once_with_its_key_for_nobody_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (certificate, key) = paths(&directory);
+        let (made, how) = load(&directory).expect("made");
+        assert_eq!(how, Made::Created);
+        assert_eq!((mode(&key), mode(key.parent().expect("a directory"))), (0o600, 0o700));
+        assert_eq!(mode(&certificate), 0o644);
+        let (loaded, how) = load(&directory).expect("loaded");
+        assert_eq!((how, loaded.fingerprint()), (Made::Loaded, made.fingerprint()));
+        assert_eq!(std::fs::read_to_string(&certificate).expect("text"), made.certificate_pem());
+        assert!(!made.certificate_pem().contains("PRIVATE"));
+    }
+
+    #[test]
+    fn is_what_the_strictest_clients_want_of_an_authority() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (certificate, _) = paths(&directory);
+        let (made, _) = load(&directory).expect("made");
+        let text = openssl(&["x509", "-in", certificate.to_str().expect("a path"), "-noout", "-text"]);
+        for part in [
+            "Version: 3",
+            "Subject: CN = subrosa CA ",
+            "X509v3 Basic Constraints: critical\n                CA:TRUE, pathlen:0",
+            "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign",
+            "X509v3 Subject Key Identifier",
+            "NIST CURVE: P-256",
+        ] {
+            assert!(text.contains(part), "{part}:\n{text}");
+        }
+        let (_, parsed) = X509Certificate::from_der(&made.chain[0]).expect("a certificate");
+        let validity = parsed.validity();
+        let now = OffsetDateTime::now_utc();
+        assert!(validity.not_before.to_datetime() < now - Duration::from_hours(23), "back-dated");
+        assert_eq!((validity.not_after.to_datetime() - now).whole_days() / 365, 10);
+    }
+
+    #[test]
+    fn one_file_without_the_other_is_refused_and_nothing_is_made() {
+        for gone in [0, 1] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (certificate, key) = paths(&directory);
+            load(&directory).expect("made");
+            std::fs::remove_file([&certificate, &key][gone]).expect("removed");
+            let refusal = refusal(&directory);
+            assert!(refusal.contains("ca.pem") && refusal.contains("ca-key.pem"), "{refusal}");
+            assert!(![certificate, key][gone].exists());
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused_with_the_cure() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (_, key) = paths(&directory);
+        load(&directory).expect("made");
+        for bits in [0o644, 0o604, 0o620, 0o601] {
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(bits)).expect("changed");
+            let refusal = refusal(&directory);
+            assert!(refusal.contains(&format!("{bits:03o}")) && refusal.contains("chmod 600"), "{refusal}");
+        }
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o400)).expect("changed");
+        assert!(load(&directory).is_ok());
+    }
+
+    /// Puts an authority there that openssl made: `key` by these arguments, `subject` and
+    /// `extensions` into the certificate.
+    fn bring(directory: &TempDir, key_arguments: &[&str], extensions: &[&str]) {
+        let (certificate, key) = paths(directory);
+        for path in [&certificate, &key] {
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        }
+        let (certificate, key) = (certificate.to_str().expect("a path"), key.to_str().expect("a path"));
+        openssl(&[key_arguments, &["-out", key]].concat());
+        let mut request = vec!["req", "-x509", "-new", "-key", key, "-out", certificate, "-days", "30"];
+        request.extend(["-subj", "/C=DE/O=Example GmbH/OU=Platform/CN=Example Internal CA 7"]);
+        for extension in extensions {
+            request.extend(["-addext", extension]);
+        }
+        openssl(&request);
+        std::fs::set_permissions(key, std::fs::Permissions::from_mode(0o600)).expect("changed");
+    }
+
+    const CA: &str = "basicConstraints=critical,CA:TRUE";
+
+    #[test]
+    fn takes_ones_own_in_every_common_form() {
+        let p256 = ["ecparam", "-name", "prime256v1", "-genkey"];
+        let p384 = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
+        let pkcs1 = ["genrsa", "-traditional"];
+        let pkcs8 = ["genpkey", "-algorithm", "RSA"];
+        for key in [&p256[..], &p384, &pkcs1, &pkcs8] {
+            let directory = tempfile::tempdir().expect("a directory");
+            bring(&directory, key, &[CA, "keyUsage=critical,keyCertSign,cRLSign"]);
+            let (authority, how) = load(&directory).unwrap_or_else(|error| panic!("{key:?}: {error}"));
+            assert_eq!(how, Made::Loaded);
+            assert_eq!(authority.fingerprint().len(), 64);
+        }
+    }
+
+    #[test]
+    fn what_is_not_fit_is_refused_with_the_reason() {
+        let p256 = ["ecparam", "-name", "prime256v1", "-genkey"];
+        let ed25519 = ["genpkey", "-algorithm", "ED25519"];
+        for (key, extensions, reason) in [
+            (&p256[..], &["basicConstraints=critical,CA:FALSE"][..], "not one of an authority"),
+            (&p256[..], &[CA, "keyUsage=critical,digitalSignature"], "may not sign others"),
+            (&ed25519[..], &[CA], "P-256 or P-384, or RSA"),
+        ] {
+            let directory = tempfile::tempdir().expect("a directory");
+            bring(&directory, key, extensions);
+            let refusal = refusal(&directory);
+            assert!(refusal.contains(reason), "{reason}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_or_none_at_all_is_refused() {
+        let (mine, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        load(&mine).expect("made");
+        load(&other).expect("made");
+        let ((certificate, key), (_, foreign)) = (paths(&mine), paths(&other));
+        std::fs::copy(foreign, &key).expect("copied");
+        assert!(refusal(&mine).contains("does not belong"));
+        std::fs::write(&key, std::fs::read(&certificate).expect("text")).expect("written");
+        assert!(refusal(&mine).contains("no private key"));
+        std::fs::write(&certificate, "nothing").expect("written");
+        assert!(refusal(&mine).contains("no certificate"));
+    }
+
+    #[test]
+    fn one_whose_time_is_over_or_has_not_come_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (certificate, key) = paths(&directory);
+        load(&directory).expect("made");
+        let days = |count: u64| Duration::from_hours(count * 24);
+        for (now, reason) in [(SystemTime::now() + days(3_700), "expired"), (SystemTime::now() - days(3), "is the clock right?")]
+        {
+            let refusal = Authority::load_or_create(&certificate, &key, now).err().expect("refused").to_string();
+            assert!(refusal.contains(reason), "{refusal}");
+        }
     }
 }

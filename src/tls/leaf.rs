@@ -15,10 +15,10 @@ use rcgen::{
 use crate::origin::Host;
 
 /// Clients' clocks run late now and then; a certificate that starts this instant fails there.
-pub(super) const BACK_DATED: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const BACK_DATED: Duration = Duration::from_hours(24);
 
 /// Short, so that a stolen leaf key is worth little; a week outlives a runner's longest sleep.
-const LIFE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// X.520 bounds a common name at 64 characters (RFC 5280 appendix A.1, ub-common-name).
 const MAX_COMMON_NAME: usize = 64;
@@ -108,7 +108,7 @@ pub(super) fn serial() -> Result<SerialNumber, LeafError> {
 mod tests {
     use super::*;
 
-    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const DAY: Duration = Duration::from_hours(24);
 
     #[test]
     fn a_term_starts_yesterday_and_never_outlives_the_authority() {

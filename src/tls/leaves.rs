@@ -109,3 +109,234 @@ impl Shared {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::{Read as _, Write as _};
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConnection, HandshakeKind, ServerConnection};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::tls::test_openssl::{openssl, try_openssl};
+    use crate::tls::{client_config, pem};
+
+    struct Made {
+        leaves: Leaves,
+        root: PathBuf,
+        directory: TempDir,
+    }
+
+    fn made(capacity: usize, clock: fn() -> SystemTime) -> Made {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (root, key) = (directory.path().join("ca.pem"), directory.path().join("ca-key.pem"));
+        let (authority, _) = Authority::load_or_create(&root, &key, clock()).expect("made");
+        Made { leaves: Leaves::new(Arc::new(authority), capacity, clock), root, directory }
+    }
+
+    fn host(text: &str) -> Host {
+        Host::parse(text).expect("a host")
+    }
+
+    fn long_name() -> String {
+        format!("{}.{}.example.com", "a".repeat(63), "b".repeat(63))
+    }
+
+    /// The chain that a configuration presents.
+    fn chain(leaves: &Leaves, name: &Host) -> Vec<CertificateDer<'static>> {
+        let pair = &leaves.shared().expect("made").pair;
+        leaves.authority.issue(name, pair, (leaves.clock)()).expect("issued").0
+    }
+
+    #[test]
+    fn openssl_accepts_leaves_strictly_for_names_and_addresses() {
+        let Made { leaves, root, directory } = made(16, SystemTime::now);
+        let root = root.to_str().expect("a path");
+        let path = directory.path().join("leaf.pem");
+        let path = path.to_str().expect("a path");
+        for (name, check) in [
+            ("api.example.com", "-verify_hostname"),
+            (&long_name(), "-verify_hostname"),
+            ("my_service.local", "-verify_hostname"),
+            ("xn--bcher-kva.example", "-verify_hostname"),
+            ("localhost", "-verify_hostname"),
+            ("10.1.2.3", "-verify_ip"),
+            ("[2001:db8::1]", "-verify_ip"),
+        ] {
+            std::fs::write(path, pem::write(&chain(&leaves, &host(name))[..1])).expect("written");
+            let bare = name.trim_start_matches('[').trim_end_matches(']');
+            let verify = ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", root];
+            let said = openssl(&[&verify[..], &[check, bare, path]].concat());
+            assert!(said.contains("OK"), "{name}: {said}");
+            let other = if check == "-verify_ip" { "10.1.2.4" } else { "other.example" };
+            assert!(try_openssl(&[&verify[..], &[check, other, path]].concat()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_leaf_holds_what_strict_clients_look_for() {
+        let Made { leaves, directory, .. } = made(16, SystemTime::now);
+        let path = directory.path().join("leaf.pem");
+        for (name, subject, alternative) in [
+            ("api.example.com", "CN = api.example.com", "X509v3 Subject Alternative Name: \n                DNS:api.example.com"),
+            (&long_name(), "", "X509v3 Subject Alternative Name: critical\n                DNS:aaa"),
+            ("10.1.2.3", "CN = 10.1.2.3", "IP Address:10.1.2.3"),
+            ("[::1]", "CN = ::1", "IP Address:0:0:0:0:0:0:0:1"),
+        ] {
+            std::fs::write(&path, pem::write(&chain(&leaves, &host(name))[..1])).expect("written");
+            let text = openssl(&["x509", "-in", path.to_str().expect("a path"), "-noout", "-text"]);
+            for part in [
+                format!("Subject: {subject}\n").as_str(),
+                alternative,
+                "X509v3 Authority Key Identifier",
+                "X509v3 Subject Key Identifier",
+                "X509v3 Basic Constraints: critical\n                CA:FALSE",
+                "X509v3 Key Usage: critical\n                Digital Signature\n",
+                "X509v3 Extended Key Usage: \n                TLS Web Server Authentication\n",
+            ] {
+                assert!(text.contains(part), "{part}:\n{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn serial_numbers_in_certificates_are_minimal_der() {
+        let Made { leaves, .. } = made(1, SystemTime::now);
+        for _ in 0..2_000 {
+            let leaf = &chain(&leaves, &host("a.example"))[0];
+            let (_, parsed) = x509_parser::parse_x509_certificate(leaf).expect("a certificate");
+            let serial = parsed.raw_serial();
+            assert!(serial.len() == 16 && serial[0] & 0x80 == 0 && serial[0] != 0, "{serial:?}");
+        }
+    }
+
+    /// Hands bytes to and fro until both sides have shaken hands; what the client found out.
+    fn shake(client: &mut ClientConnection, server: &mut ServerConnection) -> Result<(), rustls::Error> {
+        for _ in 0..8 {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).expect("memory");
+            server.read_tls(&mut bytes.as_slice()).expect("memory");
+            server.process_new_packets()?;
+            bytes.clear();
+            server.write_tls(&mut bytes).expect("memory");
+            client.read_tls(&mut bytes.as_slice()).expect("memory");
+            client.process_new_packets()?;
+        }
+        client.writer().write_all(b"ping").expect("memory");
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).expect("memory");
+        server.read_tls(&mut bytes.as_slice()).expect("memory");
+        server.process_new_packets()?;
+        let mut got = [0; 4];
+        server.reader().read_exact(&mut got).expect("four bytes");
+        Ok(())
+    }
+
+    #[test]
+    fn both_versions_shake_hands_and_resume() {
+        let Made { leaves, root, directory: _kept } = made(16, SystemTime::now);
+        let config = leaves.server_config(&host("api.example.com")).expect("a leaf");
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(pem::certificates(&std::fs::read(&root).expect("text")).expect("PEM")[0].clone()).expect("a root");
+            let mut client = rustls::ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[version])
+                .expect("supported")
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+            let client = Arc::new(client);
+            for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+                let name = ServerName::try_from("api.example.com").expect("a name");
+                let mut asking = ClientConnection::new(Arc::clone(&client), name).expect("a client");
+                let mut answering = ServerConnection::new(Arc::clone(&config)).expect("a server");
+                shake(&mut asking, &mut answering).expect("a handshake");
+                assert_eq!(asking.handshake_kind(), Some(expected), "{version:?}");
+                assert_eq!(asking.alpn_protocol(), Some(&b"http/1.1"[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_for_its_host_alone_and_comes_with_its_chain() {
+        let Made { leaves, root, directory: _kept } = made(16, SystemTime::now);
+        let client = client_config(std::slice::from_ref(&root)).expect("roots");
+        for (asked, right) in [("a.example", true), ("b.example", false), ("sub.a.example", false)] {
+            let mut asking =
+                ClientConnection::new(Arc::clone(&client), ServerName::try_from(asked).expect("a name")).expect("a client");
+            let mut answering =
+                ServerConnection::new(leaves.server_config(&host("a.example")).expect("a leaf")).expect("a server");
+            assert_eq!(shake(&mut asking, &mut answering).is_ok(), right, "{asked}");
+            if right {
+                assert_eq!(asking.peer_certificates().map(<[_]>::len), Some(2));
+            }
+        }
+    }
+
+    #[test]
+    fn many_who_ask_at_once_share_one_leaf() {
+        let Made { leaves, .. } = made(16, SystemTime::now);
+        let name = host("a.example");
+        let configs: Vec<_> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..16).map(|_| scope.spawn(|| leaves.server_config(&name).expect("a leaf"))).collect();
+            asking.into_iter().map(|asked| asked.join().expect("no panic")).collect()
+        });
+        assert!(configs.iter().all(|config| Arc::ptr_eq(config, &configs[0])));
+    }
+
+    #[test]
+    fn the_least_recently_used_hosts_go_first() {
+        let Made { leaves, .. } = made(2, SystemTime::now);
+        let of = |name: &str| leaves.server_config(&host(name)).expect("a leaf");
+        let (a, b) = (of("a.example"), of("b.example"));
+        assert!(Arc::ptr_eq(&a, &of("a.example")));
+        of("c.example");
+        assert!(Arc::ptr_eq(&a, &of("a.example")), "used recently");
+        assert!(!Arc::ptr_eq(&b, &of("b.example")), "gone, and made again");
+        assert_eq!(leaves.slots.lock().expect("not poisoned").len(), 2);
+    }
+
+    thread_local! {
+        static HOURS: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// A clock that a test sets: so many hours after a day of 2025.
+    fn set_clock() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000) + Duration::from_hours(HOURS.get())
+    }
+
+    #[test]
+    fn a_leaf_is_renewed_when_a_third_of_its_life_is_left() {
+        let Made { leaves, .. } = made(16, set_clock);
+        let name = host("a.example");
+        let at = |hours: u64| {
+            HOURS.set(hours);
+            leaves.server_config(&name)
+        };
+        let first = at(0).expect("a leaf");
+        assert!(Arc::ptr_eq(&first, &at(111).expect("a leaf")));
+        let second = at(113).expect("a leaf");
+        assert!(!Arc::ptr_eq(&first, &second), "renewed after two thirds of seven days");
+        assert!(Arc::ptr_eq(&second, &at(200).expect("a leaf")));
+        // The clock was set back to before the leaf began.
+        assert!(!Arc::ptr_eq(&second, &at(80).expect("a leaf")));
+    }
+
+    #[test]
+    fn no_leaf_outlives_its_authority() {
+        let Made { leaves, .. } = made(16, set_clock);
+        let ten_years = 3_652 * 24;
+        HOURS.set(ten_years - 1);
+        let leaf = &chain(&leaves, &host("a.example"));
+        let end =
+            |der: &CertificateDer<'_>| x509_parser::parse_x509_certificate(der).expect("a certificate").1.validity().not_after;
+        assert_eq!(end(&leaf[0]), end(&leaf[1]));
+        HOURS.set(ten_years + 1);
+        let error = leaves.server_config(&host("a.example")).expect_err("over");
+        assert!(matches!(error, LeafError::AuthorityNotValid { .. }), "{error}");
+    }
+}

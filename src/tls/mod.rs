@@ -10,6 +10,8 @@ mod files;
 mod leaf;
 mod leaves;
 mod pem;
+#[cfg(test)]
+mod test_openssl;
 mod trust;
 
 use std::sync::Arc;

@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 use super::connection::{Connection, Sent};
 use super::egress::Opened;
 use super::error::{BoxError, Error, Wait};
+use super::home::{Home, Key, Pinned, WayHome};
 use super::lane::Upstream;
-use super::pool::{Home, Key, Pinned, WayHome};
 use super::progress::Progress;
 use super::resolve::Route;
 use super::returning::Returning;
@@ -228,8 +228,10 @@ mod tests {
         let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
         tell.send(()).expect("listening");
         closed.await.expect("closed");
-        // The system hands the end over with the next look at the sockets.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Each yield is a look at the sockets, which have the end by now.
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
         let response = lane.send(request("POST", "content")).await.expect("an answer");
         assert_eq!(response.status(), 200);
         assert_eq!((server.accepted(), server.heads().len()), (2, 2));

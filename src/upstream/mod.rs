@@ -11,6 +11,7 @@ mod dial;
 mod egress;
 mod error;
 mod exchange;
+mod home;
 mod lane;
 mod pool;
 mod progress;
@@ -26,8 +27,8 @@ mod watched;
 
 pub use egress::{Allow, AllowError, Denied, Opened, Rules};
 pub use error::{BoxError, Error, Kind, Wait};
+pub use home::{Pinned, Tenant};
 pub use lane::{Lane, Upstream};
-pub use pool::{Pinned, Tenant};
 pub use returning::Returning;
 pub use settings::{ResolveTo, Settings};
 pub use tls_fault::TlsFault;

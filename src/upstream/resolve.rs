@@ -84,3 +84,98 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
     mixed
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::settings::ResolveTo;
+    use super::super::test_server::{Server, fetch, origin, settings, upstream};
+    use super::super::{Allow, Rules};
+    use super::*;
+
+    fn under(allow: &[&str]) -> Settings {
+        let allow = allow.iter().map(|text| Allow::parse(text).expect("a network")).collect();
+        Settings { rules: Rules { allow, own_ports: vec![8080] }, ..settings() }
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_fixed_address_goes_before_dns_and_counts_as_opened() {
+        let mut settings = under(&[]);
+        let ip: IpAddr = "10.1.2.3".parse().expect("an address");
+        let fix = |port| ResolveTo { ip, port };
+        settings.resolve.insert(Host::parse("crm.invalid").expect("a host"), fix(None));
+        settings.resolve.insert(Host::parse("port.invalid").expect("a host"), fix(Some(8443)));
+        for (authority, address) in
+            [("crm.invalid", "10.1.2.3:80"), ("crm.invalid:81", "10.1.2.3:81"), ("port.invalid:81", "10.1.2.3:8443")]
+        {
+            let route = resolve(&settings, &origin(authority)).await.expect(authority);
+            assert_eq!(route, Route { addresses: addresses(&[address]), opened: Opened::ByConfig }, "{authority}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fixed_address_with_a_port_is_the_one_that_is_dialled() {
+        let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+        let mut settings = under(&[]);
+        let to = ResolveTo { ip: server.address.ip(), port: Some(server.address.port()) };
+        settings.resolve.insert(Host::parse("crm.invalid").expect("a host"), to);
+        assert_eq!(fetch(&upstream(settings), &origin("crm.invalid"), "GET").await.expect("an answer"), "ok");
+        assert_eq!(server.accepted(), 1);
+    }
+
+    #[tokio::test]
+    async fn not_even_a_fixed_address_leads_to_the_proxy_itself() {
+        let mut settings = under(&[]);
+        let ip = "127.0.0.1".parse().expect("an address");
+        settings.resolve.insert(Host::parse("loop.invalid").expect("a host"), ResolveTo { ip, port: Some(8080) });
+        let error = resolve(&settings, &origin("loop.invalid")).await.expect_err("its own port");
+        assert!(error.to_string().contains("this proxy itself"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_dialled_where_every_address_is_denied() {
+        let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        let port = server.address.port();
+        let upstream = upstream(under(&["10.0.0.0/8"]));
+        for authority in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::ffff:127.0.0.1]:{port}")] {
+            let error = fetch(&upstream, &origin(&authority), "GET").await.expect_err(&authority);
+            assert!(matches!(error, Error::Denied(_)), "{authority}: {error}");
+            let error = upstream.dial(&origin(&authority)).await.expect_err(&authority);
+            assert!(error.to_string().contains("egress.allow"), "{authority}: {error}");
+        }
+        assert_eq!(server.accepted(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_named() {
+        let error = resolve(&under(&[]), &origin("no-such-name.invalid")).await.expect_err("no such name");
+        assert!(matches!(error, Error::Unresolvable { .. }), "{error}");
+        assert!(error.to_string().contains("no-such-name.invalid"), "{error}");
+    }
+
+    #[test]
+    fn only_what_is_permitted_is_dialled_and_counts_as_opened_only_if_all_of_it_is() {
+        let settings = under(&["10.0.0.0/8"]);
+        let route = |texts: &[&str]| permitted(&settings, addresses(texts)).map(|route| (route.addresses, route.opened));
+        assert_eq!(route(&["10.0.0.1:80", "10.0.0.2:80"]), Ok((addresses(&["10.0.0.1:80", "10.0.0.2:80"]), Opened::ByConfig)));
+        assert_eq!(
+            route(&["10.0.0.1:80", "192.168.0.1:80", "1.1.1.1:80"]),
+            Ok((addresses(&["10.0.0.1:80", "1.1.1.1:80"]), Opened::Public))
+        );
+        let denied = route(&["192.168.0.1:80", "127.0.0.1:80"]).expect_err("none").expect("a reason");
+        assert!(denied.to_string().starts_with("192.168.0.1 "), "{denied}");
+        assert_eq!(route(&[]), Err(None));
+    }
+
+    #[test]
+    fn the_families_take_turns() {
+        let given = ["[2001:db9::1]:1", "[2001:db9::2]:1", "[2001:db9::3]:1", "1.1.1.1:1"];
+        let mixed = ["[2001:db9::1]:1", "1.1.1.1:1", "[2001:db9::2]:1", "[2001:db9::3]:1"];
+        assert_eq!(interleaved(addresses(&given)), addresses(&mixed));
+    }
+}

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
 use super::error::{Error, Wait};
-use super::pool::{Home, Pinned, WayHome};
+use super::home::{Home, Pinned, WayHome};
 use super::progress::Progress;
 
 /// The content of a response.
@@ -276,7 +276,7 @@ mod tests {
         }
         // A lane that is not used gives it back.
         drop(upstream.reserve(&tenant, &origin, Some(&own)).await.expect("a lane"));
-        assert!(own.take(&super::super::pool::Key { tenant: tenant.clone(), origin: origin.clone() }).is_some());
+        assert!(own.take(&super::super::home::Key { tenant: tenant.clone(), origin: origin.clone() }).is_some());
         assert_eq!(server.accepted(), 1);
 
         for pinned in [None, Some(&other)] {

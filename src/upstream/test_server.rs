@@ -122,7 +122,7 @@ pub(super) fn settings() -> Settings {
         connect_timeout: SOON,
         head_timeout: SOON,
         body_stall: SOON,
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         max_idle_per_key: 8,
         max_idle: 64,
     }
