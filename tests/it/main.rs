@@ -1,1 +1,3 @@
 //! The integration tests: the real binary, real sockets, real clients.
+
+mod store;
