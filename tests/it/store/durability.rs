@@ -276,7 +276,11 @@ async fn a_second_process_is_told_that_the_directory_is_in_use() {
     let directory = tempfile::tempdir().expect("a directory");
     let open = || child(&[], "child_opens", directory.path()).output().expect("runs").stdout;
     let store = open_sled(directory.path()).await.expect("opens");
+    // What the first process might be writing at this moment.
+    let half_made = directory.path().join("store/snap.0000000000000001.generating");
+    fs::write(&half_made, b"half").expect("writes");
     let said = String::from_utf8(open()).expect("text");
+    assert!(half_made.exists(), "whoever comes second touches nothing");
     assert!(said.contains("is in use by another process") && said.contains(directory.path().to_str().expect("plain")), "{said}");
     assert!(matches!(open_sled(directory.path()).await, Err(StoreError::InUse { .. })));
     store.commit(vec![Write::Put { key: "a".to_owned(), expect: Expect::Absent, bytes: vec![1] }]).await.expect("goes on");
