@@ -146,3 +146,132 @@ fn write(entry: &Entry<'_>) {
         duration_ms = u64::try_from(entry.duration.as_millis()).unwrap_or(u64::MAX),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The JSON lines that `work` makes.
+    fn lines(work: impl FnOnce()) -> Vec<serde_json::Value> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().json().without_time().with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    fn name(text: &str) -> SecretName {
+        SecretName::parse(text).expect("a good name")
+    }
+
+    fn entry<'a>(names: &'a Names, secrets: &'a [(SecretName, Surface)]) -> Entry<'a> {
+        Entry {
+            request_id: "01ab",
+            runner: Some(&names.runner),
+            organization: Some(&names.organization),
+            method: "GET",
+            url: "https://a.example/?k={secrets.crm.apiKey}",
+            origin: Some("https://a.example"),
+            host: Some(&names.host),
+            secrets,
+            outcome: Outcome::Forwarded,
+            code: None,
+            detail: None,
+            status: Some(200),
+            duration: Duration::from_micros(12_900),
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(5),
+        }
+    }
+
+    struct Names {
+        runner: RunnerName,
+        organization: OrganizationName,
+        host: Host,
+    }
+
+    fn names() -> Names {
+        Names {
+            runner: RunnerName::parse("billing").expect("a good name"),
+            organization: OrganizationName::default(),
+            host: Host::parse("a.example").expect("a good host"),
+        }
+    }
+
+    #[test]
+    fn an_exchange_is_one_event_with_every_field() {
+        let (names, secrets) = (names(), [(name("crm.apiKey"), Surface::Header), (name("x"), Surface::Body)]);
+        let lines = lines(|| Audit::new().record(&entry(&names, &secrets)));
+        let expected = serde_json::json!({
+            "level": "INFO", "target": "subrosa::audit",
+            "fields": {
+                "request_id": "01ab", "runner": "billing", "organization": "default", "method": "GET",
+                "url": "https://a.example/?k={secrets.crm.apiKey}", "origin": "https://a.example",
+                "secrets": "crm.apiKey@header x@body", "outcome": "forwarded", "status": 200, "duration_ms": 12,
+            },
+        });
+        assert_eq!(lines, [expected]);
+    }
+
+    #[test]
+    fn a_refusal_has_its_code_and_its_sentence() {
+        let names = names();
+        let refused = Entry {
+            runner: None,
+            origin: None,
+            outcome: Outcome::Refused,
+            code: Some(Code::DomainRestricted),
+            detail: Some("not there"),
+            status: Some(403),
+            ..entry(&names, &[])
+        };
+        let fields = lines(|| Audit::new().record(&refused)).remove(0)["fields"].take();
+        assert_eq!(
+            (&fields["outcome"], &fields["code"], &fields["detail"]),
+            (&"refused".into(), &"domain_restricted".into(), &"not there".into())
+        );
+        assert!(fields.get("runner").is_none() && fields.get("origin").is_none());
+    }
+
+    #[test]
+    fn the_last_use_is_remembered_and_a_refusal_is_none() {
+        let (audit, names, secrets) = (Audit::new(), names(), [(name("a"), Surface::Query)]);
+        let home = OrganizationName::default();
+        audit.record(&Entry { outcome: Outcome::Refused, ..entry(&names, &secrets) });
+        assert_eq!(audit.last_use(&home, &name("a")), None);
+        audit.record(&entry(&names, &secrets));
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(6);
+        audit.record(&Entry { at: later, outcome: Outcome::Aborted, ..entry(&names, &secrets) });
+        let expected =
+            LastUse { at: later, runner: Some(names.runner.clone()), host: names.host.clone(), surface: Surface::Query };
+        assert_eq!(audit.last_use(&home, &name("a")), Some(expected));
+        let other = OrganizationName::parse("other").expect("a good name");
+        assert_eq!((audit.last_use(&other, &name("a")), audit.last_use(&home, &name("b"))), (None, None));
+    }
+
+    #[test]
+    fn last_uses_stay_within_their_bound() {
+        let (audit, names, home) = (Audit::new(), names(), OrganizationName::default());
+        for index in 0..=LAST_USES.get() {
+            let secrets = [(name(&format!("s{index}")), Surface::Header)];
+            audit.remember(&entry(&names, &secrets));
+        }
+        assert_eq!(audit.last_use(&home, &name("s0")), None, "the oldest went");
+        assert!(audit.last_use(&home, &name("s1")).is_some());
+    }
+}

@@ -4,7 +4,7 @@
 //! so that a record that is missing, old or brought back is noticed.
 //!
 //! KNOWN LIMIT: it is one record, so each write costs in proportion to the number of records
-//! (about 80 bytes each).
+//! (about 100 bytes each).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

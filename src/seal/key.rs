@@ -17,7 +17,7 @@ use super::random;
 
 const LENGTH: usize = 32;
 /// A key is 44 characters; whatever is longer than this is another file.
-const MAX_FILE: u64 = 4096;
+const MAX_FILE: usize = 4096;
 const ID_LABEL: &[u8] = b"subrosa kek id v1";
 /// People lose the `=` when they copy a key; it says nothing that the length does not.
 const BASE64: GeneralPurpose =
@@ -118,8 +118,8 @@ impl KeyEncryptionKey {
         if mode & 0o077 != 0 {
             return Err(KeyError::TooOpen { path: place, mode });
         }
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
-        file.take(MAX_FILE).read_to_end(&mut text).map_err(unreadable)?;
+        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE));
+        file.take(MAX_FILE as u64).read_to_end(&mut text).map_err(unreadable)?;
         Self::decode(&text, &format!("the key in {place}"))
     }
 
@@ -243,7 +243,7 @@ mod tests {
     fn the_id_is_the_documented_hash_and_debug_shows_nothing_more() {
         let key = KeyEncryptionKey::from_bytes(&[0; 32]);
         let hash = Sha256::digest([b"subrosa kek id v1".as_slice(), &[0; 32]].concat());
-        let hex: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = format!("{:016x}", u64::from_be_bytes(hash[..8].try_into().expect("8 bytes")));
         assert_eq!(key.id().to_string(), hex);
         assert_eq!(format!("{key:?}"), format!("KeyEncryptionKey({hex})"));
     }

@@ -118,7 +118,7 @@ impl Vault {
         self.refuse_declared_name(organization, &new.name)?;
         let draft = draft(&new.name, &Metadata::of(&new), by);
         match self.ledger.create(KIND, organization, draft, Some(&new.value)).await {
-            Ok(record) => self.replica.view_of(record),
+            Ok(record) => Ok(self.replica.view_of(record)),
             Err(error) => Err(self.explain(organization, &new.name, &new.name, error)),
         }
     }
@@ -144,7 +144,7 @@ impl Vault {
         }
         let payload = edit.value.as_ref().map_or(Payload::Unchanged, Payload::Value);
         match self.ledger.replace(&current.record, draft(next_name, &metadata, by), payload).await {
-            Ok(record) => self.replica.view_of(record),
+            Ok(record) => Ok(self.replica.view_of(record)),
             Err(error) => Err(self.explain(organization, name, next_name, error)),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{Metadata, SecretView, VaultError};
+use super::{Metadata, SecretView};
 use crate::inject::{Absence, Resolver, Secret, Unavailable};
 use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
 use crate::seal::Sealer;
@@ -83,10 +83,10 @@ impl Replica {
     }
 
     /// A record that was written a moment ago, as doors show it.
-    pub(super) fn view_of(&self, record: Arc<Record>) -> Result<SecretView, VaultError> {
+    pub(super) fn view_of(&self, record: Arc<Record>) -> SecretView {
         let organization = record.key().organization.clone();
         let (name, slot) = self.slot_of(&Entry::Sound(record), false).expect("the vault wrote a name");
-        Ok(slot.view(&organization, &name))
+        slot.view(&organization, &name)
     }
 
     fn slot_of(&self, entry: &Entry, declared: bool) -> Option<(SecretName, Slot)> {

@@ -7,5 +7,6 @@ mod refusals;
 mod responses;
 mod runners;
 mod secrets_cli;
+mod store;
 mod support;
 mod tunnels;
