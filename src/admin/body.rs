@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use serde::de::{self, DeserializeOwned, Deserializer};
 use serde::Deserialize;
+use serde::de::{self, DeserializeOwned, Deserializer};
 use zeroize::Zeroizing;
 
 use super::problem::Problem;
@@ -160,6 +160,10 @@ mod tests {
     fn base64_holds_any_bytes() {
         let text = |text: &str| ValueText(Zeroizing::new(text.to_owned()));
         assert!(text("/w==").decode().is_ok());
-        assert!(text("/w").decode().is_err_and(|problem| problem == Problem::invalid("value_base64", "this is no base64 (RFC 4648, with padding)")));
+        assert!(
+            text("/w")
+                .decode()
+                .is_err_and(|problem| problem == Problem::invalid("value_base64", "this is no base64 (RFC 4648, with padding)"))
+        );
     }
 }

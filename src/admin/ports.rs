@@ -4,7 +4,9 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{Html, Response};
 use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 
 /// The server lives: it accepts and answers.
 pub(super) async fn livez() -> &'static str {

@@ -140,7 +140,8 @@ impl Api {
 }
 
 async fn over_socket(socket: &std::path::Path, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), CliError> {
-    let lost = |fault: &dyn std::fmt::Display| CliError::failed(format!("the connection to the server was lost: {fault}; try again"));
+    let lost =
+        |fault: &dyn std::fmt::Display| CliError::failed(format!("the connection to the server was lost: {fault}; try again"));
     let stream = UnixStream::connect(socket).await.map_err(|fault| lost(&fault))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| lost(&fault))?;

@@ -167,8 +167,7 @@ impl Edit {
             members.insert("allowed_domains".to_owned(), self.allow.into());
         }
         self.limits.put(&mut members);
-        let given =
-            if self.value_prompt { Some(self.value.given_or_asked(self.name.as_str())?) } else { self.value.given()? };
+        let given = if self.value_prompt { Some(self.value.given_or_asked(self.name.as_str())?) } else { self.value.given()? };
         let call = Call::new(Method::PATCH, one(&self.of, &self.name));
         let call = match given {
             Some(given) => call.with_body(given.into_body(&members)?),

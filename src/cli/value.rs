@@ -104,10 +104,7 @@ impl Given {
 fn read(source: impl Read) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
     let limit = u64::try_from(LONGEST + 1).unwrap_or(u64::MAX);
-    source
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|fault| CliError::failed(format!("the value cannot be read: {fault}")))?;
+    source.take(limit).read_to_end(&mut bytes).map_err(|fault| CliError::failed(format!("the value cannot be read: {fault}")))?;
     Ok(bytes)
 }
 

@@ -133,11 +133,7 @@ fn inject(trial: &Trial, surfaces: Surfaces, resolver: &dyn Resolver) -> Result<
 }
 
 /// Every reference with its surface, and why it would be refused, if it would be.
-fn references(
-    trial: &Trial,
-    surfaces: Surfaces,
-    resolver: &dyn Resolver,
-) -> Vec<(SecretName, Surface, Option<Refusal>)> {
+fn references(trial: &Trial, surfaces: Surfaces, resolver: &dyn Resolver) -> Vec<(SecretName, Surface, Option<Refusal>)> {
     // Every name is taken to be permitted anywhere, so that nothing hides what comes after it.
     let mut injection = Injection::new(&Assume, &trial.origin.host, surfaces);
     let _ = injection.target(&trial.target);
@@ -178,7 +174,8 @@ impl Findings {
     }
 
     fn into_content(self, organization: &OrganizationName, runner: Option<String>) -> Value {
-        let references: Vec<Value> = self.references.iter().map(|(name, surface, refusal)| judgement(name, *surface, refusal)).collect();
+        let references: Vec<Value> =
+            self.references.iter().map(|(name, surface, refusal)| judgement(name, *surface, refusal)).collect();
         let (outcome, request, refusal) = match self.outcome {
             Ok(request) => ("forwarded", request, None),
             Err(refusal) => ("refused", None, Some(refused(&refusal))),

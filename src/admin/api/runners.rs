@@ -52,10 +52,7 @@ pub(super) async fn create(
 }
 
 /// `GET /runners/{name}`
-pub(super) async fn show(
-    Path((of, called)): Path<(String, String)>,
-    Shared(state): Shared<State>,
-) -> Result<Response, Problem> {
+pub(super) async fn show(Path((of, called)): Path<(String, String)>, Shared(state): Shared<State>) -> Result<Response, Problem> {
     let view = present(&state, &organization(&of)?, &name(&called)?)?;
     Ok(axum::Json(shown(&view)).into_response())
 }

@@ -73,10 +73,7 @@ pub(super) async fn create(
 }
 
 /// `GET /secrets/{name}`
-pub(super) async fn show(
-    Path((of, called)): Path<(String, String)>,
-    Shared(state): Shared<State>,
-) -> Result<Response, Problem> {
+pub(super) async fn show(Path((of, called)): Path<(String, String)>, Shared(state): Shared<State>) -> Result<Response, Problem> {
     let (organization, name) = (organization(&of)?, name(&called)?);
     let view = present(&state, &organization, &name)?;
     Ok((tagged(&view), axum::Json(with_last_use(&state, &view))).into_response())
