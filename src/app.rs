@@ -1,5 +1,11 @@
-//! The object graph from [`Config`]: keys, store, ledger, vault, runners.
+//! The object graph from [`Config`]: keys, store, ledger, vault, runners; and the running proxy.
 
+mod doors;
+mod workers;
+
+pub use workers::serve;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +19,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::store::{self, StoreError};
+use crate::tls::{AuthorityError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
 
 /// Why the server does not start, or stopped.
@@ -46,6 +53,38 @@ pub enum AppError {
     /// The declared runners contradict each other or the store.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The certificate authority cannot be used or made.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The trusted roots cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// An address cannot be listened on.
+    #[error("{key}: {address} cannot be listened on: {reason}")]
+    Listen {
+        /// The config key that names the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Anything else that the system refused.
+    #[error("{0}")]
+    Start(String),
+}
+
+impl AppError {
+    fn listen(key: &'static str, address: SocketAddr, fault: &std::io::Error) -> Self {
+        let reason = match fault.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                format!("it is in use by another process; stop that one, or choose another address with {key}")
+            }
+            std::io::ErrorKind::PermissionDenied => format!("permission is denied; choose a port above 1023 with {key}"),
+            _ => fault.to_string(),
+        };
+        Self::Listen { key, address, reason }
+    }
 }
 
 /// The rooms that hold what is kept.
@@ -58,12 +97,6 @@ pub struct Rooms {
     pub identity: Arc<Identity>,
     /// The last uses.
     pub audit: Arc<Audit>,
-}
-
-/// Serves until told to stop.
-pub async fn serve(config: Config) -> Result<(), AppError> {
-    open_vaults(&config).await?;
-    Ok(())
 }
 
 /// Where a running server answers the command line.

@@ -21,8 +21,16 @@ const FLOORS: &[&[&str]] = &[
 
 /// Beyond the floors: whoever stands first never names what stands second, and why.
 const NEVER: &[(&str, &[&str], &str)] = &[
-    ("inject", &["tokio::", "hyper::", "rustls::", "tracing::", "std::time::", "std::net::Tcp"], "the core is pure: no clock, no io, no async"),
-    ("proxy", &["crate::vault", "crate::store", "crate::seal", "crate::ledger"], "the road knows a Resolver and nothing behind it"),
+    (
+        "inject",
+        &["tokio::", "hyper::", "rustls::", "tracing::", "std::time::", "std::net::Tcp"],
+        "the core is pure: no clock, no io, no async",
+    ),
+    (
+        "proxy",
+        &["crate::vault", "crate::store", "crate::seal", "crate::ledger"],
+        "the road knows a Resolver and nothing behind it",
+    ),
     ("store", &["crate::secret", "SecretValue"], "an engine sees sealed bytes and never a plaintext"),
     ("admin", &["crate::proxy"], "a request test asks the core through the vault"),
     ("tls", &["crate::secret"], "certificates know hosts, not secrets"),
@@ -30,7 +38,11 @@ const NEVER: &[(&str, &[&str], &str)] = &[
 
 /// What may stand in these files only, and why.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
-    (".expose()", &["src/inject/splice.rs", "src/seal/", "src/secret/value.rs"], "plaintext has one door: values are exposed where they are spliced or sealed"),
+    (
+        ".expose()",
+        &["src/inject/splice.rs", "src/seal/", "src/secret/value.rs"],
+        "plaintext has one door: values are exposed where they are spliced or sealed",
+    ),
     ("std::env", &["src/cli/", "src/main.rs"], "only the roof reads the environment; hand settings down"),
 ];
 
@@ -96,12 +108,20 @@ fn faults(source: &Source) -> Vec<String> {
     if let Some(own) = floor(&source.room) {
         for other in named(&source.text).iter().filter(|other| **other != source.room) {
             if floor(other).is_some_and(|other| other <= own) {
-                faults.push(format!("{} names `{other}`, which is not below `{}`: move what is shared down, or hand it in", source.path, source.room));
+                faults.push(format!(
+                    "{} names `{other}`, which is not below `{}`: move what is shared down, or hand it in",
+                    source.path, source.room
+                ));
             }
         }
     }
     for (room, words, why) in NEVER.iter().filter(|(room, ..)| *room == source.room) {
-        faults.extend(words.iter().filter(|word| source.text.contains(**word)).map(|word| format!("{} names `{word}`, which {room} never does: {why}", source.path)));
+        faults.extend(
+            words
+                .iter()
+                .filter(|word| source.text.contains(**word))
+                .map(|word| format!("{} names `{word}`, which {room} never does: {why}", source.path)),
+        );
     }
     for (word, places, why) in ONLY_IN {
         if source.text.contains(word) && !places.iter().any(|place| source.path.starts_with(place)) {
@@ -121,7 +141,10 @@ fn every_arrow_goes_down() {
 fn every_room_has_a_floor() {
     let rooms: BTreeMap<String, ()> = sources().into_iter().map(|source| (source.room, ())).collect();
     for room in rooms.keys().filter(|room| !["lib", "main"].contains(&room.as_str())) {
-        assert!(floor(room).is_some(), "the room `{room}` stands on no floor: give it one in tests/floors.rs and in docs/architecture.md");
+        assert!(
+            floor(room).is_some(),
+            "the room `{room}` stands on no floor: give it one in tests/floors.rs and in docs/architecture.md"
+        );
     }
 }
 
@@ -135,5 +158,8 @@ fn a_wrong_arrow_would_be_noticed() {
     assert_eq!(made_up("src/vault/x.rs", "use crate::{identity, ledger};"), 1);
     assert_eq!(made_up("src/inject/x.rs", "fn f() { tokio::spawn(x) }"), 1);
     assert_eq!(made_up("src/proxy/x.rs", "let v = value.expose();"), 1);
-    assert_eq!(made_up("src/proxy/x.rs", "// crate::vault\nuse crate::inject::Code;\n#[cfg(test)]\nmod tests { use crate::cli; }"), 0);
+    assert_eq!(
+        made_up("src/proxy/x.rs", "// crate::vault\nuse crate::inject::Code;\n#[cfg(test)]\nmod tests { use crate::cli; }"),
+        0
+    );
 }

@@ -86,7 +86,9 @@ fn book() -> Book {
 type Outcome = Result<String, Code>;
 
 fn outcome(result: Result<Option<Plaintext>, Refusal>, source: &str) -> Outcome {
-    result.map(|done| done.map_or(source.to_owned(), |done| String::from_utf8_lossy(&done).into_owned())).map_err(|refusal| refusal.code)
+    result
+        .map(|done| done.map_or(source.to_owned(), |done| String::from_utf8_lossy(&done).into_owned()))
+        .map_err(|refusal| refusal.code)
 }
 
 fn target(text: &str) -> Outcome {
@@ -178,7 +180,17 @@ fn fields_take_values_as_they_are() {
     assert_eq!(field(COOKIE, "a={secrets.semi}"), Err(Code::SecretNotEncodable));
     assert_eq!(field(AUTHORIZATION, "Bearer {secrets.plain}"), Ok("Bearer abc123".into()));
     assert_eq!(field(HeaderName::from_static("host"), "{secrets.plain}"), Err(Code::SecretInAuthority));
-    for forbidden in ["connection", "content-length", "content-type", "content-encoding", "transfer-encoding", "te", "trailer", "upgrade", "expect"] {
+    for forbidden in [
+        "connection",
+        "content-length",
+        "content-type",
+        "content-encoding",
+        "transfer-encoding",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+    ] {
         assert_eq!(field(HeaderName::from_static(forbidden), "{secrets.plain}"), Err(Code::MalformedRequest), "{forbidden}");
     }
     for ours in ["proxy-authorization", "subrosa-surfaces"] {
@@ -222,11 +234,20 @@ fn fields_of_one_name_keep_their_order_and_number() {
 
 #[test]
 fn json_takes_values_with_the_escapes_of_a_string() {
-    for media_type in ["application/json", "application/vnd.x+json", "application/x-amz-json-1.1", "application/x-ndjson", "application/x-www-form-urlencoded"] {
+    for media_type in [
+        "application/json",
+        "application/vnd.x+json",
+        "application/x-amz-json-1.1",
+        "application/x-ndjson",
+        "application/x-www-form-urlencoded",
+    ] {
         check(
             &[
                 ("{\"k\" : \"{secrets.a}\", \"n\":{secrets.number}}", Ok("{\"k\" : \"v/a +&=\\\"<\u{e9}\", \"n\":-1.5e3}")),
-                ("{\"k\": \"{secrets.line}\"}\n{\"k\": \"\\\"{secrets.plain}\"}", Ok("{\"k\": \"a\\r\\nb\"}\n{\"k\": \"\\\"abc123\"}")),
+                (
+                    "{\"k\": \"{secrets.line}\"}\n{\"k\": \"\\\"{secrets.plain}\"}",
+                    Ok("{\"k\": \"a\\r\\nb\"}\n{\"k\": \"\\\"abc123\"}"),
+                ),
                 ("[{secrets.plain}]", Err(Code::SecretNotEncodable)),
                 ("[\"\\{secrets.plain}\"]", Err(Code::SecretNotEncodable)),
                 ("[\"\\\\{secrets.plain}\"]", Ok("[\"\\\\abc123\"]")),
@@ -273,7 +294,10 @@ fn xml_takes_values_as_text_attributes_and_cdata_only() {
             |text| content(media_type, text),
         );
     }
-    assert_eq!(content("text/xml", "<?xml version='1.0' encoding='ISO-8859-1'?><a>{secrets.a}</a>"), Err(Code::SecretNotEncodable));
+    assert_eq!(
+        content("text/xml", "<?xml version='1.0' encoding='ISO-8859-1'?><a>{secrets.a}</a>"),
+        Err(Code::SecretNotEncodable)
+    );
 }
 
 #[test]
@@ -289,12 +313,20 @@ fn multipart_takes_values_by_the_type_of_each_part() {
     assert_eq!(run(&[(name, "{secrets.a}")]), Ok(body(&[(name, "v/a +&=\"<\u{e9}")])));
     let json = typed(name, "application/json");
     assert_eq!(run(&[(&json, "[\"{secrets.line}\"]"), (name, "2")]), Ok(body(&[(&json, "[\"a\\r\\nb\"]"), (name, "2")])));
-    for untouched in [file.to_owned(), typed(file, "application/octet-stream"), typed(file, "image/png"), format!("{name}Content-Transfer-Encoding: base64\r\n")] {
+    for untouched in [
+        file.to_owned(),
+        typed(file, "application/octet-stream"),
+        typed(file, "image/png"),
+        format!("{name}Content-Transfer-Encoding: base64\r\n"),
+    ] {
         let parts = [(untouched.as_str(), "{secrets.nobody}")];
         assert_eq!(run(&parts), Ok(body(&parts)), "{untouched}");
     }
     assert_eq!(run(&[(&typed(file, "text/csv"), "{secrets.plain}")]), Ok(body(&[(&typed(file, "text/csv"), "abc123")])));
-    assert_eq!(run(&[("Content-Disposition: form-data; name=\"{secrets.plain}\"\r\n", "1")]), Ok(body(&[("Content-Disposition: form-data; name=\"abc123\"\r\n", "1")])));
+    assert_eq!(
+        run(&[("Content-Disposition: form-data; name=\"{secrets.plain}\"\r\n", "1")]),
+        Ok(body(&[("Content-Disposition: form-data; name=\"abc123\"\r\n", "1")]))
+    );
     assert_eq!(run(&[("Content-Disposition: form-data; name=\"{secrets.a}\"\r\n", "1")]), Err(Code::SecretNotEncodable));
     let inner = "multipart/mixed; boundary=C";
     assert_eq!(
@@ -314,7 +346,8 @@ fn a_value_may_not_bring_the_boundary() {
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/mixed; boundary=B"));
     for name in ["evil", "start"] {
         let text = format!("--B\r\n\r\n{{secrets.{name}}}\r\n--B--");
-        let refusal = Injection::new(&book, &host, Surfaces::ALL).content(&fields, text.as_bytes()).expect_err("it brings the boundary");
+        let refusal =
+            Injection::new(&book, &host, Surfaces::ALL).content(&fields, text.as_bytes()).expect_err("it brings the boundary");
         assert_eq!(refusal.code, Code::SecretNotEncodable, "{name}");
     }
 }
@@ -324,7 +357,15 @@ fn other_text_takes_values_raw_and_binary_is_never_searched() {
     for text in ["text/plain", "", "application/graphql", "application/yaml", "application/x-unknown; charset=utf-8"] {
         assert_eq!(content(text, "a {secrets.line} {secrets.nested}"), Ok("a a\r\nb {secrets.plain}".into()), "{text}");
     }
-    for binary in ["application/octet-stream", "image/png", "application/zip", "application/grpc", "application/x-protobuf", "text/plain; charset=utf-16", "application/x-unknown"] {
+    for binary in [
+        "application/octet-stream",
+        "image/png",
+        "application/zip",
+        "application/grpc",
+        "application/x-protobuf",
+        "text/plain; charset=utf-16",
+        "application/x-unknown",
+    ] {
         assert_eq!(content(binary, "{secrets.nobody}"), Ok("{secrets.nobody}".into()), "{binary}");
     }
     assert_eq!(content("text/plain; charset=iso-8859-1", "{secrets.plain}"), Ok("abc123".into()));
@@ -334,13 +375,20 @@ fn other_text_takes_values_raw_and_binary_is_never_searched() {
 #[test]
 fn a_digest_of_the_content_forbids_changing_it() {
     let (book, host) = (book(), host());
-    for (name, value, is_refused) in
-        [("content-md5", "x", true), ("content-digest", "sha-256=:x:", true), ("x-amz-content-sha256", "e3b0", true), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD", false)]
-    {
+    for (name, value, is_refused) in [
+        ("content-md5", "x", true),
+        ("content-digest", "sha-256=:x:", true),
+        ("x-amz-content-sha256", "e3b0", true),
+        ("x-amz-content-sha256", "UNSIGNED-PAYLOAD", false),
+    ] {
         let mut fields = HeaderMap::new();
         fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         let done = |text: &[u8]| Injection::new(&book, &host, Surfaces::ALL).content(&fields, text).is_err();
-        assert_eq!((done(b"{secrets.plain}"), done(b"{{secrets.plain}}"), done(b"none")), (is_refused, is_refused, false), "{name}");
+        assert_eq!(
+            (done(b"{secrets.plain}"), done(b"{{secrets.plain}}"), done(b"none")),
+            (is_refused, is_refused, false),
+            "{name}"
+        );
     }
 }
 
@@ -355,7 +403,10 @@ fn a_surface_that_is_off_is_neither_searched_nor_unescaped() {
     assert_eq!(none.fields(&fields), Ok(None));
     assert!(!none.searches_content(&HeaderMap::new()));
     let mut only = Injection::new(&book, &host, Surfaces::NONE.with(Surface::Query));
-    assert_eq!(only.target(b"/{secrets.nobody}?{secrets.plain}").map(|done| done.map(|done| done.to_vec())), Ok(Some(b"/{secrets.nobody}?abc123".to_vec())));
+    assert_eq!(
+        only.target(b"/{secrets.nobody}?{secrets.plain}").map(|done| done.map(|done| done.to_vec())),
+        Ok(Some(b"/{secrets.nobody}?abc123".to_vec()))
+    );
 }
 
 #[test]
@@ -385,7 +436,10 @@ fn what_an_upstream_says_is_no_reference() {
     fields.insert("location", HeaderValue::from_static("/ok"));
     let escaped = escape_response_fields(&fields).expect("there is something to escape");
     assert_eq!(escaped.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a={{secrets.x}}", "b=%7b%7bsecrets.x%7D%7D"]);
-    assert_eq!(escape_response_fields(&escaped).expect("escapes are escaped too").get_all("set-cookie").iter().next(), Some(&HeaderValue::from_static("a={{{secrets.x}}}")));
+    assert_eq!(
+        escape_response_fields(&escaped).expect("escapes are escaped too").get_all("set-cookie").iter().next(),
+        Some(&HeaderValue::from_static("a={{{secrets.x}}}"))
+    );
     fields.remove("set-cookie");
     assert_eq!(escape_response_fields(&fields), None);
 }

@@ -67,7 +67,10 @@ pub(super) async fn exchange(
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
     let sent = lane.send(outgoing).await.map_err(|error| {
         // Without a connection nothing has left.
-        seen.sent = !matches!(error.kind(), upstream::Kind::Refused | upstream::Kind::Tls | upstream::Kind::Denied | upstream::Kind::Unresolvable);
+        seen.sent = !matches!(
+            error.kind(),
+            upstream::Kind::Refused | upstream::Kind::Tls | upstream::Kind::Denied | upstream::Kind::Unresolvable
+        );
         own_fault(visit, error)
     })?;
     Ok(respond(visit, sent, client_upgrade, negotiates))

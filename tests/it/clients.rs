@@ -27,8 +27,16 @@ async fn run(world: &World, program: &Path, arguments: &[&str], script: &str) ->
     for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO"] {
         command.env(name, &ca);
     }
-    command.env("no_proxy", "").env("NO_PROXY", "").env("GIT_TERMINAL_PROMPT", "0").env("NODE_PATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools/node/node_modules"));
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
+    command
+        .env("no_proxy", "")
+        .env("NO_PROXY", "")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .env("NODE_PATH", Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools/node/node_modules"));
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true);
     let mut child = command.spawn().unwrap_or_else(|fault| panic!("{}: {fault}", program.display()));
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(script.as_bytes()).await.expect("it reads");
@@ -66,8 +74,15 @@ async fn curl() {
     let curl = |more: &[&str]| [&["-sS", "-g", "--fail-with-body"], more].concat();
     let base = format!("https://{CRM}/v1");
     let url = format!("{base}/{{secrets.crm.apiKey}}/x?k={{secrets.crm.apiKey}}");
-    must(&world, Path::new("curl"), &curl(&[&url, "-H", "X-Api-Key: {secrets.crm.apiKey}", "-u", "me:{secrets.crm.apiKey}"]), "").await;
-    must(&world, Path::new("curl"), &curl(&[&base, "-H", "Authorization: Bearer {secrets.crm.apiKey}", "--json", "{\"k\":\"{secrets.crm.apiKey}\"}"]), "").await;
+    must(&world, Path::new("curl"), &curl(&[&url, "-H", "X-Api-Key: {secrets.crm.apiKey}", "-u", "me:{secrets.crm.apiKey}"]), "")
+        .await;
+    must(
+        &world,
+        Path::new("curl"),
+        &curl(&[&base, "-H", "Authorization: Bearer {secrets.crm.apiKey}", "--json", "{\"k\":\"{secrets.crm.apiKey}\"}"]),
+        "",
+    )
+    .await;
     must(&world, Path::new("curl"), &curl(&[&base, "--data-urlencode", "k={secrets.crm.apiKey}"]), "").await;
     check(&world.crm.received());
     let evil = format!("https://{EVIL}/");
@@ -152,7 +167,10 @@ async fn git_clone_over_https() {
     let place = tempfile::tempdir().expect("a directory");
     let git = |arguments: &[&str]| {
         let mut command = std::process::Command::new("git");
-        command.args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]).args(arguments).current_dir(place.path());
+        command
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"])
+            .args(arguments)
+            .current_dir(place.path());
         let output = command.output().expect("git is there");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
@@ -164,7 +182,16 @@ async fn git_clone_over_https() {
     git(&["-C", "repo.git", "update-server-info"]);
     let root = place.path().to_owned();
     let script = move |request: &Received| {
-        let path = request.line().split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default().trim_start_matches('/').to_owned();
+        let path = request
+            .line()
+            .split(' ')
+            .nth(1)
+            .unwrap_or_default()
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches('/')
+            .to_owned();
         let (status, body) = match std::fs::read(root.join(path)) {
             _ if request.fields("x-token") != [VALUE] => ("403 Forbidden", Vec::new()),
             Ok(body) => ("200 OK", body),
@@ -176,6 +203,7 @@ async fn git_clone_over_https() {
     };
     let world = World::with("", std::sync::Arc::new(script)).await;
     let url = format!("https://{CRM}/repo.git");
-    must(&world, Path::new("git"), &["-c", "http.extraHeader=X-Token: {secrets.crm.apiKey}", "clone", "-q", &url, "cloned"], "").await;
+    must(&world, Path::new("git"), &["-c", "http.extraHeader=X-Token: {secrets.crm.apiKey}", "clone", "-q", &url, "cloned"], "")
+        .await;
     assert_eq!(std::fs::read_to_string(world.proxy.path("cloned/file")).expect("cloned"), "content");
 }

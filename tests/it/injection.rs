@@ -12,7 +12,9 @@ const VALUE_ENCODED: &str = "abc123-Zx%2F9%2B%3Dsecret";
 async fn a_request_without_a_reference_arrives_as_it_was_sent() {
     let world = World::new().await;
     let fields = "X-CaSe: Kept\r\nAccept: a\r\nx-many: 1\r\nX-MANY: 2\r\nCookie: a=b; c=\"d\"\r\nUser-Agent: t%7Bx\r\n";
-    let sent = format!("POST /a%2Fb/../c?q=1&q=2&x=%7b&{{y}} HTTP/1.1\r\nHost: {CRM}\r\n{fields}Content-Length: 15\r\n\r\n{{\"a\" :\"{{x}}\" }} ");
+    let sent = format!(
+        "POST /a%2Fb/../c?q=1&q=2&x=%7b&{{y}} HTTP/1.1\r\nHost: {CRM}\r\n{fields}Content-Length: 15\r\n\r\n{{\"a\" :\"{{x}}\" }} "
+    );
     assert_eq!(world.send_tls(CRM, &sent).await.status(), 200);
     let got = world.crm.only();
     assert_eq!(format!("{}{}", got.head, got.text()), sent);
@@ -32,7 +34,10 @@ async fn header_query_path_and_cookie_take_the_value() {
     let fields = "Authorization: Bearer {secrets.crm.apiKey}\r\nX-Api-Key: {secrets.crm.apiKey}\r\nCookie: k={secrets.crm.apiKey}; z=1\r\n";
     let target = "/v1/{secrets.crm.apiKey}/x?a=1&k=%7Bsecrets.crm.apiKey%7D&b=%2f";
     let wanted = |host: &str| {
-        format!("GET /v1/{VALUE_ENCODED}/x?a=1&k={VALUE_ENCODED}&b=%2f HTTP/1.1\r\nHost: {host}\r\n{}\r\n", fields.replace("{secrets.crm.apiKey}", VALUE))
+        format!(
+            "GET /v1/{VALUE_ENCODED}/x?a=1&k={VALUE_ENCODED}&b=%2f HTTP/1.1\r\nHost: {host}\r\n{}\r\n",
+            fields.replace("{secrets.crm.apiKey}", VALUE)
+        )
     };
     world.send_tls(CRM, &format!("GET {target} HTTP/1.1\r\nHost: {CRM}\r\n{fields}\r\n")).await;
     assert_eq!(world.crm.only().head, wanted(CRM));
@@ -45,7 +50,12 @@ async fn basic_credentials_take_the_value_inside_their_base64() {
     use base64::Engine;
     let coded = |pair: &str| base64::engine::general_purpose::STANDARD.encode(pair);
     let world = World::new().await;
-    world.send_tls(CRM, &format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nAuthorization: Basic {}\r\n\r\n", coded("me:{secrets.crm.apiKey}"))).await;
+    world
+        .send_tls(
+            CRM,
+            &format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nAuthorization: Basic {}\r\n\r\n", coded("me:{secrets.crm.apiKey}")),
+        )
+        .await;
     assert_eq!(world.crm.only().field("authorization"), format!("Basic {}", coded(&format!("me:{VALUE}"))));
 }
 
@@ -53,11 +63,19 @@ async fn basic_credentials_take_the_value_inside_their_base64() {
 async fn content_of_every_type_takes_the_value_and_keeps_an_exact_length() {
     let world = World::new().await;
     let r = "{secrets.crm.apiKey}";
-    let multipart = |value: &str| format!("--B\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n{value}\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.bin\"\r\n\r\n{r}\r\n--B--\r\n");
+    let multipart = |value: &str| {
+        format!(
+            "--B\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n{value}\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.bin\"\r\n\r\n{r}\r\n--B--\r\n"
+        )
+    };
     let cases = [
         ("application/json", format!("{{\"k\": \"{r}\",\"n\":[1, 2]}}"), format!("{{\"k\": \"{VALUE}\",\"n\":[1, 2]}}")),
         ("application/x-ndjson", format!("{{\"k\":\"{r}\"}}\n{{}}\n"), format!("{{\"k\":\"{VALUE}\"}}\n{{}}\n")),
-        ("application/x-www-form-urlencoded", format!("a=1&k=%7Bsecrets.crm.apiKey%7D&k2={r}"), format!("a=1&k={VALUE_ENCODED}&k2={VALUE_ENCODED}")),
+        (
+            "application/x-www-form-urlencoded",
+            format!("a=1&k=%7Bsecrets.crm.apiKey%7D&k2={r}"),
+            format!("a=1&k={VALUE_ENCODED}&k2={VALUE_ENCODED}"),
+        ),
         ("application/xml", format!("<a k='{r}'>{r}</a>"), format!("<a k='{VALUE}'>{VALUE}</a>")),
         ("multipart/form-data; boundary=B", multipart(r), multipart(VALUE)),
         ("text/plain", format!("x {r} y"), format!("x {VALUE} y")),
@@ -65,7 +83,10 @@ async fn content_of_every_type_takes_the_value_and_keeps_an_exact_length() {
     ];
     let mut stream = world.tls(CRM).await;
     for (index, (media_type, sent, wanted)) in cases.iter().enumerate() {
-        let head = format!("POST /{index} HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\r\n", sent.len());
+        let head = format!(
+            "POST /{index} HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\r\n",
+            sent.len()
+        );
         assert_eq!(exchange(&mut stream, &format!("{head}{sent}")).await.status(), 200, "{media_type}");
         let got = world.crm.received()[index].clone();
         assert_eq!(got.text(), *wanted, "{media_type}");
@@ -98,7 +119,14 @@ async fn the_escape_goes_out_as_the_text_itself() {
 #[tokio::test]
 async fn a_runner_may_narrow_the_surfaces_of_one_request() {
     let world = World::new().await;
-    world.send_tls(CRM, &format!("GET /{{secrets.nobody}} HTTP/1.1\r\nHost: {CRM}\r\nSubrosa-Surfaces: header\r\nX: {{secrets.crm.apiKey}}\r\n\r\n")).await;
+    world
+        .send_tls(
+            CRM,
+            &format!(
+                "GET /{{secrets.nobody}} HTTP/1.1\r\nHost: {CRM}\r\nSubrosa-Surfaces: header\r\nX: {{secrets.crm.apiKey}}\r\n\r\n"
+            ),
+        )
+        .await;
     let got = world.crm.only();
     assert_eq!(got.line(), "GET /{secrets.nobody} HTTP/1.1");
     assert_eq!(got.field("x"), VALUE);

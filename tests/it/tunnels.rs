@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::client::{exchange, tls_in};
-use super::support::origin::{raw, Received};
+use super::support::origin::{Received, raw};
 use super::support::{CRM, Proxy, VALUE, World, read_response, reply, soon};
 
 #[tokio::test]
@@ -20,7 +20,10 @@ async fn connect_may_come_as_http_1_0_without_host() {
 async fn plain_http_inside_a_tunnel_is_injected_too() {
     let world = World::new().await;
     let mut stream = world.tunnel("plain.crm.example.com:80").await;
-    assert_eq!(exchange(&mut stream, "GET /x HTTP/1.1\r\nHost: plain.crm.example.com\r\nX: {secrets.crm.apiKey}\r\n\r\n").await.text(), "ok");
+    assert_eq!(
+        exchange(&mut stream, "GET /x HTTP/1.1\r\nHost: plain.crm.example.com\r\nX: {secrets.crm.apiKey}\r\n\r\n").await.text(),
+        "ok"
+    );
     assert_eq!(world.crm_plain.only().field("x"), VALUE);
 }
 
@@ -45,14 +48,20 @@ async fn a_passed_through_host_keeps_its_own_certificate_and_its_bytes() {
 
 #[tokio::test]
 async fn a_websocket_is_relayed_after_its_head_was_injected() {
-    let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
+    let switch =
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
     let world = World::with("", raw(switch, false)).await;
     let mut stream = world.tls(CRM).await;
-    let request = format!("GET /ws HTTP/1.1\r\nHost: {CRM}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer {{secrets.crm.apiKey}}\r\n\r\n");
+    let request = format!(
+        "GET /ws HTTP/1.1\r\nHost: {CRM}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer {{secrets.crm.apiKey}}\r\n\r\n"
+    );
     let response = exchange(&mut stream, &request).await;
     assert_eq!((response.status(), response.fields("upgrade")), (101, vec!["websocket"]));
     let got = world.crm.only();
-    assert_eq!((got.field("upgrade"), got.field("connection"), got.field("authorization")), ("websocket", "upgrade", format!("Bearer {VALUE}").as_str()));
+    assert_eq!(
+        (got.field("upgrade"), got.field("connection"), got.field("authorization")),
+        ("websocket", "upgrade", format!("Bearer {VALUE}").as_str())
+    );
     stream.write_all(b"{secrets.crm.apiKey}").await.expect("sent");
     stream.flush().await.expect("sent");
     let mut echoed = [0; 20];
@@ -73,7 +82,9 @@ async fn expect_100_is_answered_and_the_content_follows() {
     let world = World::new().await;
     for media_type in ["text/plain", "application/octet-stream"] {
         let mut stream = world.tls(CRM).await;
-        let head = format!("POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: {media_type}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+        let head = format!(
+            "POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: {media_type}\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+        );
         assert_eq!(exchange(&mut stream, &head).await.status(), 100, "{media_type}");
         assert_eq!(exchange(&mut stream, "body").await.text(), "ok");
     }
@@ -104,7 +115,10 @@ async fn responses_without_content_stay_without() {
 
 #[tokio::test]
 async fn an_answer_cut_short_upstream_is_seen_as_cut_short() {
-    for cut in ["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
+    for cut in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ] {
         let world = World::with("", raw(cut, true)).await;
         let mut stream = world.tls(CRM).await;
         stream.write_all(format!("GET / HTTP/1.1\r\nHost: {CRM}\r\n\r\n").as_bytes()).await.expect("sent");
@@ -127,7 +141,9 @@ async fn large_binary_content_streams_both_ways_unchanged() {
         (bytes, false)
     };
     let world = World::with("", std::sync::Arc::new(script)).await;
-    let mut request = format!("POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: application/octet-stream\r\nContent-Length: {SIZE}\r\n\r\n").into_bytes();
+    let mut request =
+        format!("POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: application/octet-stream\r\nContent-Length: {SIZE}\r\n\r\n")
+            .into_bytes();
     request.extend_from_slice(&large);
     let (mut reading, mut writing) = tokio::io::split(world.tls(CRM).await);
     let (response, ()) = tokio::join!(read_response(&mut reading, false), async {
@@ -156,7 +172,10 @@ async fn stopping_lets_an_exchange_finish() {
     soon(stream.read(&mut got)).await.expect("the head is on its way");
     world.proxy.signal("-TERM").await;
     world.proxy.logged("stopping").await;
-    assert!(tokio::net::TcpStream::connect(world.proxy.address).await.is_err() || exchange_fails(&world).await, "nobody new is served");
+    assert!(
+        tokio::net::TcpStream::connect(world.proxy.address).await.is_err() || exchange_fails(&world).await,
+        "nobody new is served"
+    );
     world.proxy.signal("-TERM").await;
     let status = world.proxy.wait().await;
     assert!(status.success() || status.code().is_some(), "a second signal ends it at once");
@@ -173,10 +192,15 @@ async fn exchange_fails(world: &World) -> bool {
 async fn a_busy_port_and_a_busy_directory_are_said_in_one_sentence() {
     let world = World::new().await;
     let busy_port = world.proxy.address;
-    std::fs::write(world.proxy.path("second.toml"), format!("data_dir = \"other\"\n[proxy]\nlisten = [\"{busy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n")).expect("written");
+    std::fs::write(
+        world.proxy.path("second.toml"),
+        format!("data_dir = \"other\"\n[proxy]\nlisten = [\"{busy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n"),
+    )
+    .expect("written");
     let output = run_serve(&world.proxy, "second.toml").await;
     assert!(output.contains(&busy_port.to_string()) && output.contains("in use"), "{output}");
-    std::fs::write(world.proxy.path("third.toml"), "[proxy]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n").expect("written");
+    std::fs::write(world.proxy.path("third.toml"), "[proxy]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n")
+        .expect("written");
     let output = run_serve(&world.proxy, "third.toml").await;
     assert!(output.contains("in use by another process"), "{output}");
 }

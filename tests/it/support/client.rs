@@ -43,7 +43,10 @@ impl Response {
         let code = problem["code"].as_str().unwrap_or_default().to_owned();
         assert_eq!(self.fields("content-type"), ["application/problem+json"], "{}", self.head);
         let proxy_status = self.fields("proxy-status");
-        assert!(proxy_status[0].starts_with("subrosa; error=") && proxy_status[0].contains(&format!("details=\"{code}: ")), "{proxy_status:?}");
+        assert!(
+            proxy_status[0].starts_with("subrosa; error=") && proxy_status[0].contains(&format!("details=\"{code}: ")),
+            "{proxy_status:?}"
+        );
         assert_eq!(problem["type"], format!("urn:subrosa:{code}"));
         assert_eq!(problem["status"], self.status());
         for member in ["title", "detail", "request_id"] {
@@ -65,10 +68,14 @@ pub async fn read_response<S: AsyncRead + Unpin>(stream: &mut S, is_head: bool) 
         }
         let length = response.fields("content-length").first().and_then(|length| length.parse::<usize>().ok());
         response.body = match length {
-            Some(length) => until(stream, &mut buffer, |bytes| (bytes.len() >= length).then_some(length)).await.expect("the content is whole"),
-            None if response.fields("transfer-encoding") == ["chunked"] => {
-                until(stream, &mut buffer, |bytes| if bytes.starts_with(b"0\r\n\r\n") { Some(5) } else { find(bytes, b"\r\n0\r\n\r\n").map(|at| at + 7) }).await.expect("the content is whole")
+            Some(length) => {
+                until(stream, &mut buffer, |bytes| (bytes.len() >= length).then_some(length)).await.expect("the content is whole")
             }
+            None if response.fields("transfer-encoding") == ["chunked"] => until(stream, &mut buffer, |bytes| {
+                if bytes.starts_with(b"0\r\n\r\n") { Some(5) } else { find(bytes, b"\r\n0\r\n\r\n").map(|at| at + 7) }
+            })
+            .await
+            .expect("the content is whole"),
             None => {
                 let _ = stream.read_to_end(&mut buffer).await;
                 buffer.clone()
@@ -120,7 +127,11 @@ impl World {
 }
 
 /// TLS on a connection, trusting one authority.
-pub async fn tls_in<S: AsyncRead + AsyncWrite + Unpin>(stream: S, host: &'static str, ca: &Path) -> std::io::Result<TlsStream<S>> {
+pub async fn tls_in<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    host: &'static str,
+    ca: &Path,
+) -> std::io::Result<TlsStream<S>> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).expect("a PEM file") {
         roots.add(certificate.expect("a certificate")).expect("an authority");

@@ -115,7 +115,12 @@ impl Origin {
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, connection: usize, script: &Script, record: &Mutex<Vec<Received>>) -> Option<()> {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    connection: usize,
+    script: &Script,
+    record: &Mutex<Vec<Received>>,
+) -> Option<()> {
     let mut buffer = Vec::new();
     loop {
         let head = until(&mut stream, &mut buffer, |bytes| find(bytes, b"\r\n\r\n").map(|at| at + 4)).await?;
@@ -156,13 +161,22 @@ async fn body<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>, reques
         return Some(Vec::new());
     }
     until(stream, buffer, |bytes| {
-        if bytes.starts_with(b"0\r\n") { find(bytes, b"\r\n\r\n") } else { find(bytes, b"\r\n0\r\n").and_then(|at| find(&bytes[at + 2..], b"\r\n\r\n").map(|end| at + 2 + end)) }.map(|end| end + 4)
+        if bytes.starts_with(b"0\r\n") {
+            find(bytes, b"\r\n\r\n")
+        } else {
+            find(bytes, b"\r\n0\r\n").and_then(|at| find(&bytes[at + 2..], b"\r\n\r\n").map(|end| at + 2 + end))
+        }
+        .map(|end| end + 4)
     })
     .await
 }
 
 /// Reads until `complete` says how many bytes belong together.
-pub async fn until<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>, complete: impl Fn(&[u8]) -> Option<usize>) -> Option<Vec<u8>> {
+pub async fn until<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+    complete: impl Fn(&[u8]) -> Option<usize>,
+) -> Option<Vec<u8>> {
     loop {
         if let Some(end) = complete(buffer) {
             return Some(buffer.drain(..end).collect());

@@ -22,7 +22,9 @@ impl Proxy {
     /// Starts `serve` with `config` behind the settings that give every test a place of its own.
     pub async fn start(dir: TempDir, config: &str) -> Self {
         // Sections of the caller's must come after the top-level keys and not stand twice.
-        let section = |name: &str, keys: &str| if config.contains(&format!("[{name}]")) { String::new() } else { format!("[{name}]\n{keys}") };
+        let section = |name: &str, keys: &str| {
+            if config.contains(&format!("[{name}]")) { String::new() } else { format!("[{name}]\n{keys}") }
+        };
         let text = format!(
             "{}{}{config}",
             section("proxy", "listen = [\"127.0.0.1:0\"]\n"),
@@ -34,7 +36,13 @@ impl Proxy {
     }
 
     async fn spawn(dir: &TempDir) -> (Child, SocketAddr, Arc<Mutex<String>>) {
-        let mut child = command(dir).args(["serve", "--config", "subrosa.toml"]).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("the binary starts");
+        let mut child = command(dir)
+            .args(["serve", "--config", "subrosa.toml"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -52,7 +60,9 @@ impl Proxy {
                 log.push('\n');
             }
         });
-        let address = soon(receiver).await.unwrap_or_else(|_| panic!("the proxy did not start:\n{}", log.lock().expect("no test panics with it")));
+        let address = soon(receiver)
+            .await
+            .unwrap_or_else(|_| panic!("the proxy did not start:\n{}", log.lock().expect("no test panics with it")));
         (child, address, log)
     }
 
@@ -150,5 +160,6 @@ fn command(dir: &TempDir) -> Command {
 fn proxy_address(line: &str) -> Option<SocketAddr> {
     let event: serde_json::Value = serde_json::from_str(line).ok()?;
     let fields = event.get("fields")?;
-    (fields.get("message")? == "listening" && fields.get("door")? == "proxy").then(|| fields.get("address")?.as_str()?.parse().ok())?
+    (fields.get("message")? == "listening" && fields.get("door")? == "proxy")
+        .then(|| fields.get("address")?.as_str()?.parse().ok())?
 }

@@ -1,0 +1,206 @@
+//! The running proxy: listeners, a worker thread per core, the admin doors, and an orderly end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::doors::Doors;
+use super::{AppError, Rooms};
+use crate::config::{CleartextSecrets, Config};
+use crate::drain::Drain;
+use crate::proxy::{self, Budget, Cleartext, Door, Shared};
+use crate::tls::{Authority, Leaves, Made};
+use crate::upstream::{self, Upstream};
+use crate::{serve, tls};
+
+/// How many hosts' certificates are kept ready.
+const LEAVES: usize = 4096;
+/// Unused upstream connections that a worker keeps: for one runner and origin, and altogether.
+const IDLE_PER_KEY: usize = 64;
+const IDLE: usize = 1024;
+
+/// Serves until a signal says stop; a second one ends at once.
+pub async fn serve(config: Config) -> Result<(), AppError> {
+    let rooms = super::open_vaults(&config).await?;
+    let (authority, made) =
+        Authority::load_or_create(&config.intercept.ca_certificate, &config.intercept.ca_key, SystemTime::now())?;
+    if matches!(made, Made::Created) {
+        tracing::warn!(certificate = %config.intercept.ca_certificate.display(), key = %config.intercept.ca_key.display(), "a new certificate authority was made; clients must trust its certificate");
+    }
+    let mut signals = Signals::listen()?;
+    let drain = Drain::new();
+    let workers = worker_count(&config);
+    let front = bind_front(&config, workers)?;
+    let doors = Doors::bind(&config, rooms.admin_state(&config))?;
+    let own_ports = front
+        .iter()
+        .flatten()
+        .chain(&doors.listeners)
+        .filter_map(|listener| listener.local_addr().ok())
+        .map(|address| address.port());
+    let way_out = Arc::new(way_out(&config, own_ports.collect())?);
+    let shared = Arc::new(shared(&config, &rooms, Arc::new(authority), &drain)?);
+
+    for address in doors.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
+        tracing::info!(door = "admin", %address, "listening");
+    }
+    for address in front.iter().filter_map(|sockets| sockets.first()?.local_addr().ok()) {
+        tracing::info!(door = "proxy", %address, "listening");
+    }
+    let grace = config.shutdown.grace.0;
+    let threads = start_workers(front, workers, &shared, &way_out, grace)?;
+    let mut people = doors.start(&drain);
+
+    let name = signals.next().await;
+    tracing::info!(signal = name, grace = %humantime::format_duration(grace), "stopping: no new connections; exchanges under way may finish");
+    drain.begin();
+    tokio::select! {
+        finished = drain.finished(grace) => {
+            if !finished {
+                tracing::warn!("the grace period is over; what was still under way was cut off");
+            }
+        }
+        name = signals.next() => tracing::warn!(signal = name, "a second signal: ending at once"),
+    }
+    people.abort_all();
+    drop(threads);
+    Ok(())
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.proxy.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        count => count,
+    }
+}
+
+/// The sockets for runners: one for each address and worker.
+fn bind_front(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, AppError> {
+    let bind = |address: &SocketAddr| {
+        serve::listen_for(*address, workers).map_err(|source| AppError::listen("proxy.listen", *address, &source))
+    };
+    config.proxy.listen.iter().map(bind).collect()
+}
+
+/// What all workers share on the way to upstreams.
+fn way_out(config: &Config, own_ports: Vec<u16>) -> Result<upstream::Settings, AppError> {
+    let allow = config.egress.allow.iter().map(|allowed| upstream::Allow { net: allowed.net, port: allowed.port });
+    let resolve = config.egress.resolve.iter().map(|(host, to)| (host.clone(), upstream::ResolveTo { ip: to.ip, port: to.port }));
+    Ok(upstream::Settings {
+        rules: upstream::Rules { allow: allow.collect(), own_ports },
+        resolve: resolve.collect(),
+        client_config: tls::client_config(&config.egress.extra_roots)?,
+        connect_timeout: config.timeouts.upstream_connect.0,
+        head_timeout: config.timeouts.upstream_head.0,
+        body_stall: config.timeouts.body.0,
+        idle: config.timeouts.idle.0,
+        max_idle_per_key: IDLE_PER_KEY,
+        max_idle: IDLE,
+    })
+}
+
+/// What the config says about the door for runners.
+fn settings(config: &Config) -> proxy::Settings {
+    let narrow = config.injection.narrow.iter();
+    proxy::Settings {
+        anonymous: config.proxy.anonymous.clone(),
+        pass_through: config.intercept.pass_through.clone(),
+        buffer: config.injection.buffer.bytes(),
+        max_growth: config.injection.max_growth.0,
+        cleartext: match config.egress.cleartext_secrets {
+            CleartextSecrets::AllowedNetworks => Cleartext::AllowedNetworks,
+            CleartextSecrets::Anywhere => Cleartext::Anywhere,
+            CleartextSecrets::Never => Cleartext::Never,
+        },
+        narrow: narrow.map(|narrow| proxy::Narrow { hosts: narrow.hosts.clone(), surfaces: narrow.surfaces }).collect(),
+        head_bytes: config.limits.head.bytes(),
+        client_head: config.timeouts.client_head.0,
+        idle: config.timeouts.idle.0,
+        body: config.timeouts.body.0,
+        tunnel: config.timeouts.tunnel.0,
+    }
+}
+
+/// What all workers share on the road.
+fn shared(config: &Config, rooms: &Rooms, authority: Arc<Authority>, drain: &Drain) -> Result<Shared, AppError> {
+    let instance = getrandom::u32().map_err(|fault| AppError::Start(format!("the system gives no randomness: {fault}")))?;
+    Ok(Shared {
+        settings: settings(config),
+        secrets: rooms.vault.clone(),
+        identity: Arc::clone(&rooms.identity),
+        audit: Arc::clone(&rooms.audit),
+        leaves: Arc::new(Leaves::new(authority, LEAVES, SystemTime::now)),
+        held: Budget::new(config.limits.held.0),
+        connections: Budget::new(config.limits.connections as u64),
+        drain: drain.clone(),
+        instance,
+        requests: AtomicU64::new(0),
+    })
+}
+
+/// A worker for each column of `front`: its own thread, runtime, sockets and upstream connections,
+/// so that a request is accepted, injected, sent and answered on one thread.
+fn start_workers(
+    front: Vec<Vec<TcpListener>>,
+    workers: usize,
+    shared: &Arc<Shared>,
+    way_out: &Arc<upstream::Settings>,
+    grace: Duration,
+) -> Result<Vec<JoinHandle<()>>, AppError> {
+    let mut columns: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for sockets in front {
+        for (column, socket) in columns.iter_mut().zip(sockets) {
+            column.push(socket);
+        }
+    }
+    let start = |(index, sockets): (usize, Vec<TcpListener>)| {
+        let (shared, way_out) = (Arc::clone(shared), Arc::clone(way_out));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|fault| AppError::Start(fault.to_string()))?;
+        let work = move || runtime.block_on(work(sockets, shared, way_out, grace));
+        std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(work)
+            .map_err(|fault| AppError::Start(fault.to_string()))
+    };
+    columns.into_iter().enumerate().map(start).collect()
+}
+
+/// One worker's life.
+async fn work(sockets: Vec<TcpListener>, shared: Arc<Shared>, way_out: Arc<upstream::Settings>, grace: Duration) {
+    let drain = shared.drain.clone();
+    let door = Door::new(shared, Upstream::new(way_out));
+    for socket in sockets {
+        let door = door.clone();
+        let welcome = move |stream, peer| drop(tokio::spawn(door.clone().welcome(stream, peer)));
+        tokio::spawn(serve::accept(socket, drain.clone(), welcome));
+    }
+    drain.begun().await;
+    drain.finished(grace).await;
+}
+
+/// The signals that mean: stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, AppError> {
+        let on = |kind| signal(kind).map_err(|fault| AppError::Start(fault.to_string()));
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
