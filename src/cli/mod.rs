@@ -14,6 +14,7 @@ mod error;
 mod exec;
 mod health;
 mod java;
+mod logs;
 mod out;
 mod runner;
 mod secret;
@@ -96,6 +97,10 @@ impl Cli {
             return completions::run(&arguments);
         }
         let config = Config::load(self.config.as_deref(), std::env::vars_os())?;
+        match &self.command {
+            Command::Serve => logs::start(&config.log),
+            _ => logs::start_quiet(),
+        }
         match self.command {
             Command::Serve => serve::run(config).await,
             Command::Demo => demo::run().await,
