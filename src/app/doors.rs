@@ -42,13 +42,13 @@ impl Doors {
             let (port, drain) = (port.clone(), drain.clone());
             if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
                 tasks.spawn(async move {
-                    ended(axum::serve(listener, port).with_graceful_shutdown(async move { drain.begun().await }).await)
+                    ended(axum::serve(listener, port).with_graceful_shutdown(async move { drain.begun().await }).await);
                 });
             }
         }
         let (socket, router, drain): (_, Router, _) = (self.socket, admin::socket_router(self.state), drain.clone());
         tasks.spawn(async move {
-            ended(axum::serve(socket, router).with_graceful_shutdown(async move { drain.begun().await }).await)
+            ended(axum::serve(socket, router).with_graceful_shutdown(async move { drain.begun().await }).await);
         });
         tasks
     }

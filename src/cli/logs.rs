@@ -19,13 +19,18 @@ use crate::config::{Log, LogFormat, LogLevel};
 pub(super) fn start(log: &Log) {
     let is_terminal = std::io::stderr().is_terminal();
     let layer = fmt::layer().with_writer(std::io::stderr);
-    let layer = match log.format {
-        LogFormat::Json => layer.json().boxed(),
-        LogFormat::Auto if !is_terminal => layer.json().boxed(),
-        LogFormat::Human | LogFormat::Auto => layer.with_ansi(is_terminal).with_target(false).boxed(),
-    };
+    let layer = if are_for_people(log) { layer.with_ansi(is_terminal).with_target(false).boxed() } else { layer.json().boxed() };
     // A second start in one process changes nothing.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter(level(log.level)))).try_init();
+}
+
+/// Whether a person reads the logs of a server.
+pub(super) fn are_for_people(log: &Log) -> bool {
+    match log.format {
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    }
 }
 
 /// Starts the logs of any other command: warnings, without a time.

@@ -39,7 +39,7 @@ use crate::config::Config;
 #[derive(Parser)]
 #[command(name = "subrosa", version, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
-    /// The config file. Without it SUBROSA_CONFIG names one, and otherwise the defaults hold.
+    /// The config file. Without it `SUBROSA_CONFIG` names one, and otherwise the defaults hold.
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]
