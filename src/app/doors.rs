@@ -1,6 +1,8 @@
 //! The doors for people, open beside the proxy: the socket in the data directory, and the TCP port.
 
+use std::fs::{DirBuilder, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use axum::Router;
@@ -40,13 +42,13 @@ impl Doors {
             let (port, drain) = (port.clone(), drain.clone());
             if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
                 tasks.spawn(async move {
-                    ended(axum::serve(listener, port).with_graceful_shutdown(async move { drain.begun().await }).await)
+                    ended(axum::serve(listener, port).with_graceful_shutdown(async move { drain.begun().await }).await);
                 });
             }
         }
         let (socket, router, drain): (_, Router, _) = (self.socket, admin::socket_router(self.state), drain.clone());
         tasks.spawn(async move {
-            ended(axum::serve(socket, router).with_graceful_shutdown(async move { drain.begun().await }).await)
+            ended(axum::serve(socket, router).with_graceful_shutdown(async move { drain.begun().await }).await);
         });
         tasks
     }
@@ -58,16 +60,42 @@ fn ended(outcome: std::io::Result<()>) {
     }
 }
 
-/// The store is locked by this process, so a socket that is still there was left by one that died.
+/// Makes the socket where only this user may enter, and moves it into place with its mode set: at
+/// no moment can anybody else reach it, whatever the directory's own mode is (a mounted volume's).
+/// What is there already was left by a server that died; this one holds the store or its ports.
 fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
-    use std::os::unix::fs::PermissionsExt;
     let fault = |fault: std::io::Error| AppError::Start(format!("the socket {} cannot be made: {fault}", path.display()));
-    match std::fs::remove_file(path) {
+    let private = |directory: &Path| DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let apart = directory.join(".admin");
+    private(directory).and_then(|()| private(&apart)).map_err(fault)?;
+    let bare = apart.join("sock");
+    match std::fs::remove_file(&bare) {
         Err(gone) if gone.kind() != std::io::ErrorKind::NotFound => return Err(fault(gone)),
         _ => {}
     }
-    // The directory is 0700: nobody else can reach the socket before its mode is set.
-    let socket = UnixListener::bind(path).map_err(fault)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fault)?;
+    let socket = UnixListener::bind(&bare).map_err(fault)?;
+    std::fs::set_permissions(&bare, Permissions::from_mode(0o600)).map_err(fault)?;
+    std::fs::rename(&bare, path).map_err(fault)?;
+    // An empty directory that stays harms nobody.
+    let _ = std::fs::remove_dir(&apart);
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_alone_and_replaces_what_died() {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("data/admin.sock");
+        drop(bind_socket(&path).expect("made with its directory"));
+        let _second = bind_socket(&path).expect("made over the first");
+        let mode = |path: &Path| std::fs::metadata(path).expect("there").mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().expect("it has one"))), (0o600, 0o700));
+        assert!(tokio::net::UnixStream::connect(&path).await.is_ok());
+    }
 }

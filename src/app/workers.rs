@@ -23,8 +23,9 @@ const LEAVES: usize = 4096;
 const IDLE_PER_KEY: usize = 64;
 const IDLE: usize = 1024;
 
-/// Serves until a signal says stop; a second one ends at once.
-pub async fn serve(config: Config) -> Result<(), AppError> {
+/// Serves until a signal says stop; a second one ends at once. `ready` is called once everything
+/// listens.
+pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError> {
     let rooms = super::open_vaults(&config).await?;
     let (authority, made) =
         Authority::load_or_create(&config.intercept.ca_certificate, &config.intercept.ca_key, SystemTime::now())?;
@@ -54,6 +55,7 @@ pub async fn serve(config: Config) -> Result<(), AppError> {
     let grace = config.shutdown.grace.0;
     let threads = start_workers(front, workers, &shared, &way_out, grace)?;
     let mut people = doors.start(&drain);
+    ready();
 
     let name = signals.next().await;
     tracing::info!(signal = name, grace = %humantime::format_duration(grace), "stopping: no new connections; exchanges under way may finish");

@@ -21,7 +21,7 @@ pub(super) struct Route {
     /// Where the runner reaches the proxy, if not at the address it listens on.
     #[arg(long, value_name = "HOST:PORT")]
     proxy: Option<String>,
-    /// A file with the runner's token; without it SUBROSA_TOKEN is read, if set.
+    /// A file with the runner's token; without it `SUBROSA_TOKEN` is read, if set.
     #[arg(long, value_name = "PATH")]
     token_file: Option<PathBuf>,
     /// Where the runner finds the directory of the CA certificate, as in a container that mounts it.

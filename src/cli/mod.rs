@@ -14,6 +14,7 @@ mod error;
 mod exec;
 mod health;
 mod java;
+mod logs;
 mod out;
 mod runner;
 mod secret;
@@ -38,7 +39,7 @@ use crate::config::Config;
 #[derive(Parser)]
 #[command(name = "subrosa", version, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
-    /// The config file. Without it SUBROSA_CONFIG names one, and otherwise the defaults hold.
+    /// The config file. Without it `SUBROSA_CONFIG` names one, and otherwise the defaults hold.
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -96,6 +97,10 @@ impl Cli {
             return completions::run(&arguments);
         }
         let config = Config::load(self.config.as_deref(), std::env::vars_os())?;
+        match &self.command {
+            Command::Serve => logs::start(&config.log),
+            _ => logs::start_quiet(),
+        }
         match self.command {
             Command::Serve => serve::run(config).await,
             Command::Demo => demo::run().await,

@@ -139,14 +139,9 @@ pub(super) fn render(variables: &Variables, format: Format) -> String {
 
 /// A token as it stands in a URL: everything outside RFC 3986 unreserved is percent-encoded.
 fn percent_encoded(token: &str) -> String {
-    token.bytes().fold(String::with_capacity(token.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-        encoded
-    })
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let encoded = token.bytes().map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+    encoded.collect()
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl ConfigFile {
 
     fn line_of(&self, offset: usize) -> usize {
         let end = offset.min(self.text.len());
-        1 + self.text.as_bytes()[..end].iter().filter(|byte| **byte == b'\n').count()
+        1 + self.text.as_bytes()[..end].split(|byte| *byte == b'\n').count().saturating_sub(1)
     }
 
     /// The innermost key whose name or value holds the beginning of `span`.

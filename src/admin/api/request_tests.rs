@@ -175,7 +175,7 @@ impl Findings {
 
     fn into_content(self, organization: &OrganizationName, runner: Option<String>) -> Value {
         let references: Vec<Value> =
-            self.references.iter().map(|(name, surface, refusal)| judgement(name, *surface, refusal)).collect();
+            self.references.iter().map(|(name, surface, refusal)| judgement(name, *surface, refusal.as_ref())).collect();
         let (outcome, request, refusal) = match self.outcome {
             Ok(request) => ("forwarded", request, None),
             Err(refusal) => ("refused", None, Some(refused(&refusal))),
@@ -193,13 +193,13 @@ impl Findings {
     }
 }
 
-fn judgement(name: &SecretName, surface: Surface, refusal: &Option<Refusal>) -> Value {
+fn judgement(name: &SecretName, surface: Surface, refusal: Option<&Refusal>) -> Value {
     json!({
         "secret": name,
         "surface": surface,
         "permitted": refusal.is_none(),
-        "code": refusal.as_ref().map(|refusal| refusal.code.as_str()),
-        "detail": refusal.as_ref().map(|refusal| refusal.detail.as_str()),
+        "code": refusal.map(|refusal| refusal.code.as_str()),
+        "detail": refusal.map(|refusal| refusal.detail.as_str()),
     })
 }
 

@@ -1,0 +1,77 @@
+//! Logs: on standard error, for people on a terminal and as JSON otherwise.
+//!
+//! Only this crate's own events are turned up and down. What libraries say stays at warnings,
+//! whatever the level: at finer ones some of them write heads and bytes, and a value could be among
+//! these. Audit lines are always written.
+
+use std::io::IsTerminal;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::audit;
+use crate::config::{Log, LogFormat, LogLevel};
+
+/// Starts the logs of a server.
+pub(super) fn start(log: &Log) {
+    let is_terminal = std::io::stderr().is_terminal();
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = if are_for_people(log) { layer.with_ansi(is_terminal).with_target(false).boxed() } else { layer.json().boxed() };
+    // A second start in one process changes nothing.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter(level(log.level)))).try_init();
+}
+
+/// Whether a person reads the logs of a server.
+pub(super) fn are_for_people(log: &Log) -> bool {
+    match log.format {
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+    }
+}
+
+/// Starts the logs of any other command: warnings, without a time.
+pub(super) fn start_quiet() {
+    let is_terminal = std::io::stderr().is_terminal();
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal).with_target(false).without_time();
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter(LevelFilter::WARN))).try_init();
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}
+
+fn filter(own: LevelFilter) -> Targets {
+    let libraries = LevelFilter::WARN.min(own);
+    Targets::new().with_default(libraries).with_target("subrosa", own).with_target(audit::TARGET, LevelFilter::INFO.max(own))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn libraries_say_no_more_than_warnings_and_audit_lines_are_always_written() {
+        for own in [LevelFilter::ERROR, LevelFilter::INFO, LevelFilter::TRACE] {
+            let filter = filter(own);
+            for library in ["hyper", "rustls", "sled", "tokio"] {
+                assert!(!filter.would_enable(library, &Level::INFO), "{library} at {own}");
+            }
+            assert!(filter.would_enable(audit::TARGET, &Level::INFO), "{own}");
+            assert!(filter.would_enable("subrosa::app", &Level::ERROR), "{own}");
+        }
+        assert!(filter(LevelFilter::DEBUG).would_enable("subrosa::proxy", &Level::DEBUG));
+        assert!(!filter(LevelFilter::INFO).would_enable("subrosa::proxy", &Level::DEBUG));
+    }
+}
