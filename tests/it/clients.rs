@@ -77,12 +77,23 @@ async fn curl() {
     let world = World::new().await;
     let base = format!("https://{CRM}/v1");
     let url = format!("{base}/{{secrets.crm.apiKey}}/x?k={{secrets.crm.apiKey}}");
-    must(&world, Path::new("curl"), &curl_arguments(&[&url, "-H", "X-Api-Key: {secrets.crm.apiKey}", "-u", "me:{secrets.crm.apiKey}"]), "")
-        .await;
     must(
         &world,
         Path::new("curl"),
-        &curl_arguments(&[&base, "-H", "Authorization: Bearer {secrets.crm.apiKey}", "--json", "{\"k\":\"{secrets.crm.apiKey}\"}"]),
+        &curl_arguments(&[&url, "-H", "X-Api-Key: {secrets.crm.apiKey}", "-u", "me:{secrets.crm.apiKey}"]),
+        "",
+    )
+    .await;
+    must(
+        &world,
+        Path::new("curl"),
+        &curl_arguments(&[
+            &base,
+            "-H",
+            "Authorization: Bearer {secrets.crm.apiKey}",
+            "--json",
+            "{\"k\":\"{secrets.crm.apiKey}\"}",
+        ]),
         "",
     )
     .await;

@@ -1,9 +1,17 @@
 //! The integration tests: the real binary, real sockets, real TLS, real clients. What counts is the
 //! bytes an origin received.
 
-#![allow(unreachable_pub, clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test says what it expects by panicking, and its modules are nobody's library")]
+#![allow(
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what it expects by panicking, and its modules are nobody's library"
+)]
 
 mod clients;
+mod heads;
+mod hosts;
 mod injection;
 mod refusals;
 mod responses;

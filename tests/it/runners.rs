@@ -48,7 +48,7 @@ async fn a_407_keeps_the_connection_open_and_names_the_cure() {
 #[tokio::test]
 async fn a_runner_is_limited_to_names_and_hosts() {
     let world = World::new().await;
-    let token = create(&world, &["crm", "--secrets", "crm.*", "--hosts", "*.crm.example.com"]).await;
+    let token = create(&world, &["crm", "--secret", "crm.*", "--host", "*.crm.example.com"]).await;
     let auth = format!("Proxy-Authorization: Bearer {token}\r\n");
     world.proxy.create_secret("other", "x", &[]).await;
     assert_eq!(world.send(&format!("{GET}{auth}\r\n")).await.status(), 200);
@@ -73,7 +73,7 @@ async fn a_revocation_rules_the_next_request_on_an_open_tunnel() {
     let mut inside = tls_in(stream, CRM, &world.ca()).await.expect("trusted");
     let request = format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.crm.apiKey}}\r\n\r\n");
     assert_eq!(exchange(&mut inside, &request).await.status(), 200);
-    world.proxy.must(&["runner", "revoke", "billing", "--yes"], "").await;
+    world.proxy.must(&["runner", "revoke", "billing"], "").await;
     let response = exchange(&mut inside, &request).await;
     assert_eq!((response.status(), response.refusal().as_str()), (407, "runner_unauthenticated"));
     assert_eq!(world.crm.received().len(), 1);

@@ -93,7 +93,8 @@ pub async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request
 pub async fn exchange_bytes<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, request: &[u8]) -> Response {
     stream.write_all(request).await.expect("it can be sent");
     stream.flush().await.expect("it can be sent");
-    read_response(stream, request.starts_with(b"HEAD ")).await
+    let is_head = request.starts_with(b"HEAD ") || request.starts_with(b"CONNECT ");
+    read_response(stream, is_head).await
 }
 
 impl World {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use ca::Ca;
-pub use client::{Response, read_response};
+pub use client::read_response;
 pub use origin::{Origin, reply};
 pub use proxy::Proxy;
 
@@ -41,7 +41,8 @@ impl World {
         Self::with("", reply("200 OK", "", "ok")).await
     }
 
-    /// The same with further config and with origins that answer by `script`.
+    /// The same with further config and with origins that answer by `script`. Keys before the first
+    /// section are for `[egress]`.
     pub async fn with(config: &str, script: origin::Script) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let ca = Ca::new();
@@ -54,10 +55,18 @@ impl World {
             "[egress.resolve]\n\"{CRM}\" = \"{}\"\n\"{EVIL}\" = \"{}\"\n\"plain.crm.example.com\" = \"{}\"\n",
             crm.address, evil.address, crm_plain.address
         );
-        let text = format!("[egress]\nextra_roots = [{:?}]\n{resolve}{config}", ca_file.display().to_string());
+        let sections = if config.starts_with('[') { 0 } else { config.find("\n[").unwrap_or(config.len()) };
+        let (egress, sections) = config.split_at(sections);
+        let text = format!("[egress]\nextra_roots = [{:?}]\n{egress}{resolve}{sections}", ca_file.display().to_string());
         let proxy = Proxy::start(dir, &text).await;
         proxy.create_secret("crm.apiKey", VALUE, &["*.crm.example.com"]).await;
         Self { crm, crm_plain, evil, proxy }
+    }
+
+    /// Asserts that no origin saw so much as a connection.
+    pub fn untouched(&self) {
+        let seen = [self.crm.connections(), self.crm_plain.connections(), self.evil.connections()];
+        assert_eq!(seen, [0, 0, 0]);
     }
 
     /// Where the proxy's own authority lies.

@@ -63,6 +63,7 @@ pub fn raw(bytes: &str, closes: bool) -> Script {
 pub struct Origin {
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    broken: Arc<AtomicUsize>,
     received: Arc<Mutex<Vec<Received>>>,
 }
 
@@ -79,28 +80,38 @@ impl Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
         let (connections, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
-        let (count, record) = (Arc::clone(&connections), Arc::clone(&received));
+        let broken = Arc::new(AtomicUsize::new(0));
+        let (count, record, broke) = (Arc::clone(&connections), Arc::clone(&received), Arc::clone(&broken));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = count.fetch_add(1, Ordering::SeqCst) + 1;
                 let (acceptor, script, record) = (acceptor.clone(), script.clone(), Arc::clone(&record));
+                let broke = Arc::clone(&broke);
                 tokio::spawn(async move {
-                    match acceptor {
+                    let served = match acceptor {
                         None => serve(stream, number, &script, &record).await,
                         Some(acceptor) => match acceptor.accept(stream).await {
                             Ok(stream) => serve(stream, number, &script, &record).await,
                             Err(_) => None,
                         },
+                    };
+                    if served.is_none() {
+                        broke.fetch_add(1, Ordering::SeqCst);
                     }
                 });
             }
         });
-        Self { address, connections, received }
+        Self { address, connections, broken, received }
     }
 
     /// How many connections were opened, TLS or not.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// How many connections ended within a request, or before one.
+    pub fn broken(&self) -> usize {
+        self.broken.load(Ordering::SeqCst)
     }
 
     pub fn received(&self) -> Vec<Received> {
