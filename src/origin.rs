@@ -94,10 +94,9 @@ impl Host {
         }
         match url::Host::parse(undotted) {
             Ok(url::Host::Ipv4(address)) if address.to_string() == undotted => Ok(Self::Ip(IpAddr::V4(address))),
-            Ok(url::Host::Ipv4(_)) => Err(HostError::NonCanonicalIpv4),
             Ok(url::Host::Domain(name)) => Self::checked_name(&name),
             // The URL standard reads a name whose last label is a number as an IPv4 address.
-            Err(url::ParseError::InvalidIpv4Address) => Err(HostError::NonCanonicalIpv4),
+            Ok(url::Host::Ipv4(_)) | Err(url::ParseError::InvalidIpv4Address) => Err(HostError::NonCanonicalIpv4),
             Ok(url::Host::Ipv6(_)) | Err(_) => Err(HostError::InvalidCharacter),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Whatever reads or changes secrets and runners speaks the REST API, with a running server
 //! through its socket and with a stopped one through the same routes in this process
-//! ([`client`]). Only this room reads the process's environment and prints.
+//! (`client`). Only this room reads the process's environment and prints.
 
 mod ca;
 mod client;

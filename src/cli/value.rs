@@ -84,17 +84,14 @@ impl Given {
         serde_json::to_writer(&mut *body, members).map_err(CliError::failed)?;
         body.pop();
         let comma = if members.is_empty() { "" } else { "," };
-        match std::str::from_utf8(&self.0) {
-            Ok(text) => {
-                body.extend_from_slice(format!("{comma}\"value\":").as_bytes());
-                serde_json::to_writer(&mut *body, text).map_err(CliError::failed)?;
-            }
-            Err(_) => {
-                let encoded = Zeroizing::new(STANDARD.encode(&*self.0));
-                body.extend_from_slice(format!("{comma}\"value_base64\":\"").as_bytes());
-                body.extend_from_slice(encoded.as_bytes());
-                body.push(b'"');
-            }
+        if let Ok(text) = std::str::from_utf8(&self.0) {
+            body.extend_from_slice(format!("{comma}\"value\":").as_bytes());
+            serde_json::to_writer(&mut *body, text).map_err(CliError::failed)?;
+        } else {
+            let encoded = Zeroizing::new(STANDARD.encode(&*self.0));
+            body.extend_from_slice(format!("{comma}\"value_base64\":\"").as_bytes());
+            body.extend_from_slice(encoded.as_bytes());
+            body.push(b'"');
         }
         body.push(b'}');
         Ok(body)
@@ -138,7 +135,7 @@ mod tests {
         for bad in [vec![], vec![b'\n'], vec![0; MAX_VALUE + 1]] {
             assert!(ValueArguments::default().accept(Zeroizing::new(bad)).is_err());
         }
-        assert_eq!(read(&[7; LONGEST + 9][..]).map(|bytes| bytes.len()).ok(), Some(LONGEST + 1));
+        assert_eq!(read(&vec![7; LONGEST + 9][..]).map(|bytes| bytes.len()).ok(), Some(LONGEST + 1));
     }
 
     #[test]

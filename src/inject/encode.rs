@@ -44,7 +44,7 @@ pub(super) fn json_string(value: &[u8]) -> Result<Encoded, Unfit> {
             b'\r' => encoded.extend_from_slice(b"\\r"),
             b'\t' => encoded.extend_from_slice(b"\\t"),
             0..=0x1f => {
-                encoded.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]])
+                encoded.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
             }
             _ => encoded.push(byte),
         }

@@ -95,6 +95,11 @@ impl Splicer<'_> {
         Ok(Some(written))
     }
 
+    /// The secret that was put on `surface` last.
+    pub(super) fn last_on(&self, surface: Surface) -> Option<&SecretName> {
+        self.receipt.injected.iter().rev().find(|(_, on)| *on == surface).map(|(name, _)| name)
+    }
+
     /// The value of `name` in the form wanted, once everything permits its use.
     fn value(
         &mut self,

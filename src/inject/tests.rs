@@ -96,12 +96,12 @@ fn target(text: &str) -> Outcome {
     outcome(Injection::new(&book, &host, Surfaces::ALL).target(text.as_bytes()), text)
 }
 
-fn field(name: HeaderName, value: &str) -> Outcome {
+fn field(name: &HeaderName, value: &str) -> Outcome {
     let (book, host) = (book(), host());
     let mut fields = HeaderMap::new();
     fields.insert(name.clone(), HeaderValue::from_str(value).expect("a field value"));
     let done = Injection::new(&book, &host, Surfaces::ALL).fields(&fields).map_err(|refusal| refusal.code)?;
-    Ok(String::from_utf8_lossy(done.as_ref().unwrap_or(&fields)[&name].as_bytes()).into_owned())
+    Ok(String::from_utf8_lossy(done.as_ref().unwrap_or(&fields)[name].as_bytes()).into_owned())
 }
 
 fn content(media_type: &str, text: &str) -> Outcome {
@@ -116,6 +116,33 @@ fn content(media_type: &str, text: &str) -> Outcome {
 fn check(cases: &[(&str, Result<&str, Code>)], run: impl Fn(&str) -> Outcome) {
     for (given, wanted) in cases {
         assert_eq!(run(given), wanted.map(str::to_owned), "{given}");
+    }
+}
+
+#[test]
+fn a_request_without_references_costs_no_allocation() {
+    let (book, host) = (book(), host());
+    for (media_type, text) in [
+        ("application/json; charset=utf-8", "{\"a\": [\"{x}\", {\"b\": \"{secret.x}\"}]}"),
+        ("application/x-ndjson", "{}\n{}\n"),
+        ("application/x-www-form-urlencoded", "a=%7Bb%7D&c={d}"),
+        ("application/xml", "<a b='{c}'>&amp;<![CDATA[{d}]]></a>"),
+        ("multipart/form-data; boundary=\"B\"", "--B\r\nContent-Disposition: form-data; name=x\r\n\r\n{y}%7b\r\n--B--\r\n"),
+        ("text/plain", "{{nothing}} {secrets"),
+        ("application/octet-stream", "{secrets.plain}"),
+    ] {
+        let mut fields = HeaderMap::new();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        fields.insert(COOKIE, HeaderValue::from_static("a={b}; c=%7Bd%7D"));
+        fields.insert(AUTHORIZATION, HeaderValue::from_static("Basic dXNlcjp7cGFzc3dvcmR9"));
+        let allocated = allocation_counter::measure(|| {
+            let mut injection = Injection::new(&book, &host, Surfaces::ALL);
+            assert!(injection.target(b"/a/{b}?c=%7Bd%7D&e=%7B%7B").is_ok_and(|target| target.is_none()));
+            assert!(injection.fields(&fields).is_ok_and(|fields| fields.is_none()));
+            assert!(injection.content(&fields, text.as_bytes()).is_ok_and(|content| content.is_none()));
+            drop(injection.finish());
+        });
+        assert_eq!(allocated.count_total, 0, "{media_type}: {text}");
     }
 }
 
@@ -173,13 +200,13 @@ fn fields_take_values_as_they_are() {
             ("%7B%7Bsecrets.plain%7D%7D", Ok("%7Bsecrets.plain%7D")),
             ("{{secrets.plain}} ${{secrets.plain}}", Ok("{secrets.plain} ${{secrets.plain}}")),
         ],
-        |value| field(name(), value),
+        |value| field(&name(), value),
     );
-    assert_eq!(field(HeaderName::from_static("x-other"), "{secrets.keyonly}"), Err(Code::SecretNotEncodable));
-    assert_eq!(field(COOKIE, "a={secrets.plain}; b=2"), Ok("a=abc123; b=2".into()));
-    assert_eq!(field(COOKIE, "a={secrets.semi}"), Err(Code::SecretNotEncodable));
-    assert_eq!(field(AUTHORIZATION, "Bearer {secrets.plain}"), Ok("Bearer abc123".into()));
-    assert_eq!(field(HeaderName::from_static("host"), "{secrets.plain}"), Err(Code::SecretInAuthority));
+    assert_eq!(field(&HeaderName::from_static("x-other"), "{secrets.keyonly}"), Err(Code::SecretNotEncodable));
+    assert_eq!(field(&COOKIE, "a={secrets.plain}; b=2"), Ok("a=abc123; b=2".into()));
+    assert_eq!(field(&COOKIE, "a={secrets.semi}"), Err(Code::SecretNotEncodable));
+    assert_eq!(field(&AUTHORIZATION, "Bearer {secrets.plain}"), Ok("Bearer abc123".into()));
+    assert_eq!(field(&HeaderName::from_static("host"), "{secrets.plain}"), Err(Code::SecretInAuthority));
     for forbidden in [
         "connection",
         "content-length",
@@ -191,10 +218,10 @@ fn fields_take_values_as_they_are() {
         "upgrade",
         "expect",
     ] {
-        assert_eq!(field(HeaderName::from_static(forbidden), "{secrets.plain}"), Err(Code::MalformedRequest), "{forbidden}");
+        assert_eq!(field(&HeaderName::from_static(forbidden), "{secrets.plain}"), Err(Code::MalformedRequest), "{forbidden}");
     }
     for ours in ["proxy-authorization", "subrosa-surfaces"] {
-        assert_eq!(field(HeaderName::from_static(ours), "{secrets.nobody}"), Ok("{secrets.nobody}".into()), "{ours}");
+        assert_eq!(field(&HeaderName::from_static(ours), "{secrets.nobody}"), Ok("{secrets.nobody}".into()), "{ours}");
     }
 }
 
@@ -210,12 +237,12 @@ fn basic_credentials_are_searched_inside_their_base64() {
         ("u:{secrets.nobody}", Err(Code::SecretNotFound)),
     ] {
         for name in ["authorization", "x-upstream-auth"] {
-            assert_eq!(field(HeaderName::from_static(name), &basic(given)), wanted.map(basic), "{given}");
+            assert_eq!(field(&HeaderName::from_static(name), &basic(given)), wanted.map(basic), "{given}");
         }
     }
-    assert_eq!(field(AUTHORIZATION, "Basic {secrets.plain}"), Ok("Basic abc123".into()));
+    assert_eq!(field(&AUTHORIZATION, "Basic {secrets.plain}"), Ok("Basic abc123".into()));
     let unpadded = basic("u:{secrets.plain}xy");
-    assert_eq!(field(AUTHORIZATION, unpadded.trim_end_matches('=')), Ok(basic("u:abc123xy")));
+    assert_eq!(field(&AUTHORIZATION, unpadded.trim_end_matches('=')), Ok(basic("u:abc123xy")));
 }
 
 #[test]
@@ -303,7 +330,8 @@ fn xml_takes_values_as_text_attributes_and_cdata_only() {
 #[test]
 fn multipart_takes_values_by_the_type_of_each_part() {
     let body = |parts: &[(&str, &str)]| {
-        let parts: String = parts.iter().map(|(head, text)| format!("--B\r\n{head}\r\n{text}\r\n")).collect();
+        let parts: Vec<String> = parts.iter().map(|(head, text)| format!("--B\r\n{head}\r\n{text}\r\n")).collect();
+        let parts = parts.concat();
         format!("preamble {{secrets.nobody}}\r\n{parts}--B--\r\nepilogue")
     };
     let run = |parts: &[(&str, &str)]| content("multipart/form-data; boundary=B", &body(parts));

@@ -73,7 +73,7 @@ impl Chunked {
     fn step(&mut self, byte: u8) -> Result<bool, Refusal> {
         self.state = match (self.state, byte) {
             (State::Size { digits }, _) if byte.is_ascii_hexdigit() && digits < 16 => self.digit(byte, digits),
-            (State::Size { digits: 1.. }, b'\r') | (State::Extension, b'\r') => State::SizeLf,
+            (State::Size { digits: 1.. } | State::Extension, b'\r') => State::SizeLf,
             (State::Size { digits: 1.. }, b';') => State::Extension,
             (State::Extension, b'\t' | b' '..=b'~') => self.extension()?,
             (State::SizeLf, b'\n') if self.left == 0 => State::TrailerStart,

@@ -28,11 +28,11 @@ pub(super) fn host_agrees(fields: &HeaderMap, origin: &Origin) -> Result<(), Ref
         return Ok(());
     }
     let text = String::from_utf8_lossy(host.as_bytes());
-    Err(misdirected(format!("Host says `{text}`, but this tunnel was opened to `{origin}`.")))
+    Err(misdirected(&format!("Host says `{text}`, but this tunnel was opened to `{origin}`.")))
 }
 
 /// SNI, Host or target disagrees with the origin.
-pub(super) fn misdirected(what: String) -> Refusal {
+pub(super) fn misdirected(what: &str) -> Refusal {
     Refusal::new(
         Code::Misdirected,
         format!("{what} A request goes to the host its tunnel was opened to; open another tunnel for another host."),

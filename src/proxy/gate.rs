@@ -377,10 +377,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
                 return Poll::Ready(Ok(()));
             }
             let moved = match &this.state {
-                State::Undecided => match this.decided(cx) {
-                    false => return Poll::Pending,
-                    true => true,
-                },
+                State::Undecided => {
+                    if this.decided(cx) {
+                        true
+                    } else {
+                        return Poll::Pending;
+                    }
+                }
                 State::Refused => return Poll::Pending,
                 State::Switched if this.raw.is_empty() => return Pin::new(&mut this.io).poll_read(cx, buf),
                 State::Switched => {
@@ -529,7 +532,7 @@ mod tests {
         client.write_all(b"HEAD / HTTP/1.1\r\nX : y\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("room");
         assert_eq!(read_some(&mut gate).await, PLACEHOLDER_HEAD);
         assert_eq!(control.take_refusal().map(|refusal| refusal.code), Some(Code::MalformedRequest));
-        let more = tokio::time::timeout(Duration::from_secs(60), gate.read(&mut [0; 10])).await;
+        let more = tokio::time::timeout(Duration::from_mins(1), gate.read(&mut [0; 10])).await;
         assert!(more.is_err(), "nothing more is read");
     }
 
@@ -538,7 +541,7 @@ mod tests {
         let (mut client, mut gate, control) = gate();
         client.write_all(b"CONNECT h:1 HTTP/1.1\r\n\r\n\x16early").await.expect("room");
         assert_eq!(read_some(&mut gate).await, b"CONNECT h:1 HTTP/1.1\r\n\r\n");
-        assert!(tokio::time::timeout(Duration::from_secs(60), gate.read(&mut [0; 10])).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_mins(1), gate.read(&mut [0; 10])).await.is_err());
         control.switched();
         assert_eq!(read_some(&mut gate).await, b"\x16early");
     }
@@ -570,7 +573,7 @@ mod tests {
         let (mut client, mut idle, control) = gate();
         client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("room");
         read_some(&mut idle).await;
-        assert!(tokio::time::timeout(Duration::from_secs(600), idle.read(&mut [0; 10])).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_mins(10), idle.read(&mut [0; 10])).await.is_err());
         control.exchange_ended();
         assert_eq!(idle.read(&mut [0; 10]).await.ok(), Some(0));
     }

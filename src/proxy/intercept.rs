@@ -1,4 +1,4 @@
-//! Ends a client's TLS as the origin would: ClientHello, SNI agrees, leaf certificate, and the
+//! Ends a client's TLS as the origin would: `ClientHello`, SNI agrees, leaf certificate, and the
 //! requests inside are served.
 
 use bytes::BytesMut;
@@ -32,7 +32,7 @@ pub(super) async fn intercept(door: Door, stream: Prefixed<TcpStream>, origin: O
             tracing::info!(target: "subrosa::proxy", %origin, runner = caller.runner_name().map(tracing::field::display), %fault, "a client ended the TLS handshake inside its tunnel; it must trust the certificate that `subrosa ca export` prints");
         }
         Err(_) => {
-            tracing::info!(target: "subrosa::proxy", %origin, "a client did not finish the TLS handshake inside its tunnel in time")
+            tracing::info!(target: "subrosa::proxy", %origin, "a client did not finish the TLS handshake inside its tunnel in time");
         }
     }
 }

@@ -164,7 +164,7 @@ impl Visitor {
             Place::Inside { origin, caller, misdirected } => {
                 (case.caller, case.origin) = (Some(caller.as_ref().clone()), Some(origin.clone()));
                 if let Some(what) = misdirected {
-                    return Err(fields::misdirected(what.clone()));
+                    return Err(fields::misdirected(what));
                 }
                 self.inside(&request, form, origin, caller)?;
                 (origin.clone(), caller.as_ref().clone())
@@ -187,7 +187,9 @@ impl Visitor {
         match form {
             Form::Connect(_) => return Err(Refusal::malformed("A tunnel cannot be opened inside a tunnel.")),
             Form::Absolute(other) if other != *origin => {
-                return Err(fields::misdirected(format!("The target says `{other}`, but this tunnel was opened to `{origin}`.")));
+                return Err(fields::misdirected(&format!(
+                    "The target says `{other}`, but this tunnel was opened to `{origin}`."
+                )));
             }
             // The absolute form replaces Host.
             Form::Absolute(_) => {}

@@ -45,7 +45,7 @@ impl fmt::Display for Surface {
 /// A set of surfaces. `header` includes `authentication`, which is a field too; `authentication`
 /// alone means only that.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Surface>", into = "Vec<Surface>")]
+#[serde(from = "Vec<Surface>", into = "Vec<Surface>")]
 pub struct Surfaces(u8);
 
 /// A word that names no surface.
@@ -113,10 +113,9 @@ impl FromIterator<Surface> for Surfaces {
     }
 }
 
-impl TryFrom<Vec<Surface>> for Surfaces {
-    type Error = std::convert::Infallible;
-    fn try_from(surfaces: Vec<Surface>) -> Result<Self, Self::Error> {
-        Ok(surfaces.into_iter().collect())
+impl From<Vec<Surface>> for Surfaces {
+    fn from(surfaces: Vec<Surface>) -> Self {
+        surfaces.into_iter().collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Secrets: kept sealed, changed by people through the vault, used by runners through the
-//! [`Resolver`](crate::inject::Resolver) that it makes.
+//! [`Resolver`] that it makes.
 //!
 //! Reads are answered from a replica in memory and never wait; the replica holds sealed values
 //! too. A value is opened at the moment of its use, and never by anything a person asks.

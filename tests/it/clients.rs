@@ -137,7 +137,7 @@ async fn python_requests_and_httpx() {
     }
 }
 
-const NODE: &str = r#"
+const NODE: &str = r"
 const assert = require('assert');
 const api = process.env.API || process.argv[2];
 const ref = '{secrets.crm.apiKey}';
@@ -162,7 +162,7 @@ async function main() {
   assert.strictEqual(JSON.parse(text).code, 'domain_restricted');
 }
 main().catch(e => { console.error(e); process.exit(1); });
-"#;
+";
 
 #[tokio::test]
 async fn node_fetch_and_axios() {

@@ -111,7 +111,7 @@ async fn a_reference_in_the_authority_is_refused() {
 #[tokio::test]
 async fn nothing_behind_a_refused_head_is_read_as_a_request() {
     let world = World::new().await;
-    let smuggled = get(&format!("http://plain.crm.example.com/smuggled"), "");
+    let smuggled = get("http://plain.crm.example.com/smuggled", "");
     let refused = get("http://plain.crm.example.com/", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n");
     let mut stream = world.connect().await;
     let response = exchange(&mut stream, &format!("{refused}0\r\n\r\n{smuggled}")).await;

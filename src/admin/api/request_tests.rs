@@ -76,7 +76,8 @@ pub(super) async fn create(
             }
         }
     };
-    Ok(axum::Json(findings.into_content(&organization, runner.map(|runner| runner.name.to_string()))).into_response())
+    let runner = runner.map(|runner| runner.name.to_string());
+    Ok(axum::Json(findings.into_content(&organization, runner.as_deref())).into_response())
 }
 
 /// The request as the road would see it; the inner error is what the road would refuse it with.
@@ -173,7 +174,7 @@ impl Findings {
         Self { origin, references: Vec::new(), outcome: Err(refusal), notes: Vec::new() }
     }
 
-    fn into_content(self, organization: &OrganizationName, runner: Option<String>) -> Value {
+    fn into_content(self, organization: &OrganizationName, runner: Option<&str>) -> Value {
         let references: Vec<Value> =
             self.references.iter().map(|(name, surface, refusal)| judgement(name, *surface, refusal.as_ref())).collect();
         let (outcome, request, refusal) = match self.outcome {

@@ -7,7 +7,11 @@ use crate::inject::splice::Splicer;
 use crate::inject::{Plaintext, Refusal, encode};
 
 /// `curl -d` calls everything a form; what begins like JSON is JSON.
-pub(super) fn rewrite(splicer: &mut Splicer<'_>, media_type: &MediaType, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
+pub(super) fn rewrite(
+    splicer: &mut Splicer<'_>,
+    media_type: &MediaType<'_>,
+    content: &[u8],
+) -> Result<Option<Plaintext>, Refusal> {
     let start = content.trim_ascii_start();
     if start.first() == Some(&b'[') || is_json_object(start) {
         return json::rewrite(splicer, media_type, content);

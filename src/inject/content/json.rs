@@ -7,7 +7,11 @@ use crate::inject::reference::Coding;
 use crate::inject::splice::Splicer;
 use crate::inject::{Plaintext, Refusal, encode};
 
-pub(super) fn rewrite(splicer: &mut Splicer<'_>, media_type: &MediaType, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
+pub(super) fn rewrite(
+    splicer: &mut Splicer<'_>,
+    media_type: &MediaType<'_>,
+    content: &[u8],
+) -> Result<Option<Plaintext>, Refusal> {
     let mut lexer = Lexer::default();
     let charset = media_type.charset;
     splicer.splice(content, Coding::Raw, PLACE, &mut |spot, value| {

@@ -1,13 +1,16 @@
 //! A Content-Type taken apart: essence, charset and boundary (RFC 9110 section 8.3).
 
-/// What a media type says of a content, as far as searching goes.
+use std::borrow::Cow;
+
+/// What a media type says of a content, as far as searching goes. As clients write it, it is only
+/// looked at: nothing is copied for a content in which nothing is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct MediaType {
+pub(super) struct MediaType<'a> {
     /// `type/subtype`, lower case.
-    pub(super) essence: String,
+    pub(super) essence: Cow<'a, str>,
     pub(super) charset: Charset,
     /// The boundary of multipart types.
-    pub(super) boundary: Option<Vec<u8>>,
+    pub(super) boundary: Option<Cow<'a, str>>,
     /// How many multipart types this one stands within.
     pub(super) depth: usize,
 }
@@ -25,20 +28,25 @@ pub(super) enum Charset {
     Unsearched,
 }
 
-impl MediaType {
-    pub(super) fn parse(value: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(value);
-        let (essence, parameters) = text.split_once(';').unwrap_or((&text, ""));
-        let mut media_type = Self { essence: essence.trim().to_ascii_lowercase(), ..Self::default() };
-        for (name, value) in self::parameters(parameters) {
-            match name.as_str() {
-                "charset" => media_type.charset = Charset::named(&value.to_ascii_lowercase()),
-                "boundary" => media_type.boundary = Some(value.into_bytes()),
-                _ => {}
+impl<'a> MediaType<'a> {
+    /// What `value` says. A value that is no text says nothing, which is the type of binary content.
+    pub(super) fn parse(value: &'a [u8]) -> Self {
+        let text = std::str::from_utf8(value).unwrap_or("application/octet-stream");
+        let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
+        let mut media_type = Self { essence: lower_case(essence.trim()), ..Self::default() };
+        for (name, value) in Parameters(parameters) {
+            if name.eq_ignore_ascii_case("charset") {
+                media_type.charset = Charset::named(&lower_case(&value));
+            } else if name.eq_ignore_ascii_case("boundary") {
+                media_type.boundary = Some(value);
             }
         }
         media_type
     }
+}
+
+fn lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 impl Charset {
@@ -53,36 +61,45 @@ impl Charset {
     }
 }
 
-/// `; name=value; name="quoted value"`, names in lower case.
-fn parameters(mut rest: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    while let Some((name, after)) = rest.split_once('=') {
-        let name = name.trim_matches([' ', '\t', ';']).to_ascii_lowercase();
+/// `; name=value; name="quoted value"`.
+struct Parameters<'a>(&'a str);
+
+impl<'a> Iterator for Parameters<'a> {
+    type Item = (&'a str, Cow<'a, str>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, after) = self.0.split_once('=')?;
         let after = after.trim_start();
-        let (value, tail) = match after.strip_prefix('"') {
-            Some(quoted) => unquoted(quoted),
-            None => {
-                let end = after.find(';').unwrap_or(after.len());
-                (after[..end].trim_end().to_owned(), &after[end..])
-            }
-        };
-        found.push((name, value));
-        rest = tail;
+        let (value, rest) = after.strip_prefix('"').map_or_else(|| token(after), unquoted);
+        self.0 = rest;
+        Some((name.trim_matches([' ', '\t', ';']), value))
     }
-    found
 }
 
-fn unquoted(quoted: &str) -> (String, &str) {
+fn token(text: &str) -> (Cow<'_, str>, &str) {
+    let (value, rest) = text.split_at(text.find(';').unwrap_or(text.len()));
+    (value.trim_end().into(), rest)
+}
+
+/// A quoted string without its quotes, and what follows it.
+fn unquoted(quoted: &str) -> (Cow<'_, str>, &str) {
+    match quoted.split_once('"') {
+        Some((value, rest)) if !value.contains('\\') => (value.into(), rest),
+        _ => unescaped(quoted),
+    }
+}
+
+fn unescaped(quoted: &str) -> (Cow<'_, str>, &str) {
     let mut value = String::new();
     let mut chars = quoted.char_indices();
     while let Some((at, char)) = chars.next() {
         match char {
-            '"' => return (value, &quoted[at + 1..]),
+            '"' => return (value.into(), &quoted[at + 1..]),
             '\\' => value.extend(chars.next().map(|(_, char)| char)),
             _ => value.push(char),
         }
     }
-    (value, "")
+    (value.into(), "")
 }
 
 #[cfg(test)]
@@ -94,7 +111,7 @@ mod tests {
         let parsed = MediaType::parse(b"Multipart/Form-Data; charset=\"UTF-8\" ; boundary=\"a;\\\"b\"; x=1");
         assert_eq!(parsed.essence, "multipart/form-data");
         assert_eq!(parsed.charset, Charset::Utf8);
-        assert_eq!(parsed.boundary.as_deref(), Some(&b"a;\"b"[..]));
+        assert_eq!(parsed.boundary.as_deref(), Some("a;\"b"));
         assert_eq!(MediaType::parse(b"text/plain;charset=ISO-8859-1").charset, Charset::AsciiAndMore);
         assert_eq!(MediaType::parse(b"text/plain; charset=utf-16").charset, Charset::Unsearched);
         assert_eq!(MediaType::parse(b"text/plain").charset, Charset::Unnamed);

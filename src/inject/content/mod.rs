@@ -26,10 +26,13 @@ const DIGESTS: [&str; 5] = ["content-md5", "digest", "content-digest", "repr-dig
 const PLACE: Place<'static> = Place { surface: Surface::Body, field: None };
 
 /// Rewrites a text; `None` if nothing changes.
-type Rewriter = fn(&mut Splicer<'_>, &MediaType, &[u8]) -> Result<Option<Plaintext>, Refusal>;
+type Rewriter = fn(&mut Splicer<'_>, &MediaType<'_>, &[u8]) -> Result<Option<Plaintext>, Refusal>;
+
+/// Whether an essence is of a kind.
+type Fits = fn(&str) -> bool;
 
 /// The kinds of content that are searched: which types, and how. The first row that fits counts.
-const KINDS: [(fn(&str) -> bool, Rewriter); 5] = [
+const KINDS: [(Fits, Rewriter); 5] = [
     (is_json, json::rewrite),
     (is_form, form::rewrite),
     (is_xml, xml::rewrite),
@@ -76,7 +79,7 @@ fn is_text(essence: &str) -> bool {
 }
 
 /// How a type is searched, if it is.
-fn rewriter(media_type: &MediaType) -> Option<Rewriter> {
+fn rewriter(media_type: &MediaType<'_>) -> Option<Rewriter> {
     if media_type.charset == Charset::Unsearched {
         return None;
     }
@@ -107,13 +110,20 @@ pub(super) fn rewrite(splicer: &mut Splicer<'_>, fields: &HeaderMap, content: &[
     let media_type = first.map(|value| MediaType::parse(value.as_bytes()));
     let rewritten = rewrite_as(splicer, media_type.as_ref(), content)?;
     match DIGESTS.into_iter().find(|name| rewritten.is_some() && is_digest(fields, name)) {
-        Some(digest) => Err(Refusal::new(
-            Code::SecretNotEncodable,
-            format!(
-                "The content holds a secret reference, and {digest} holds a digest of it that would no longer be right. Leave {digest} out, or send the secret in a field."
-            ),
-        )),
+        Some(digest) => Err(digested(splicer, digest)),
         None => Ok(rewritten),
+    }
+}
+
+fn digested(splicer: &Splicer<'_>, digest: &str) -> Refusal {
+    let detail = format!(
+        "The content holds a secret reference, and {digest} holds a digest of it that would no longer be right. Leave {digest} out, or send the secret in a field."
+    );
+    let refusal = Refusal::new(Code::SecretNotEncodable, detail);
+    match splicer.last_on(Surface::Body) {
+        Some(secret) => refusal.about(secret, Surface::Body),
+        // Only an escape was undone.
+        None => refusal,
     }
 }
 
@@ -123,7 +133,11 @@ fn is_digest(fields: &HeaderMap, name: &str) -> bool {
 }
 
 /// The content, or a part of it, rewritten as `media_type`; none named means text if it is UTF-8.
-fn rewrite_as(splicer: &mut Splicer<'_>, media_type: Option<&MediaType>, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
+fn rewrite_as(
+    splicer: &mut Splicer<'_>,
+    media_type: Option<&MediaType<'_>>,
+    content: &[u8],
+) -> Result<Option<Plaintext>, Refusal> {
     match media_type {
         Some(media_type) => rewriter(media_type).map_or(Ok(None), |rewriter| rewriter(splicer, media_type, content)),
         None if std::str::from_utf8(content).is_ok() => text::rewrite(splicer, &MediaType::default(), content),

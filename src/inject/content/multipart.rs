@@ -8,24 +8,29 @@ use super::{PLACE, rewrite_as};
 use crate::inject::reference::{Coding, holds_reference};
 use crate::inject::splice::Splicer;
 use crate::inject::{Code, Plaintext, Refusal, encode};
+use crate::secret::Surface;
 
 /// How deep multipart types may stand within each other.
 const MAX_DEPTH: usize = 4;
 
-pub(super) fn rewrite(splicer: &mut Splicer<'_>, media_type: &MediaType, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
-    let parts = match &media_type.boundary {
-        Some(boundary) if media_type.depth < MAX_DEPTH => parts(content, boundary),
-        _ => None,
-    };
-    let Some(parts) = parts else {
-        return if holds_reference(content) { Err(unreadable()) } else { Ok(None) };
-    };
-    let boundary = media_type.boundary.as_deref().unwrap_or_default();
+pub(super) fn rewrite(
+    splicer: &mut Splicer<'_>,
+    media_type: &MediaType<'_>,
+    content: &[u8],
+) -> Result<Option<Plaintext>, Refusal> {
+    if !holds_reference(content) {
+        return Ok(None);
+    }
+    let boundary = media_type.boundary.as_deref().unwrap_or_default().as_bytes();
+    let parts = if media_type.depth < MAX_DEPTH { parts(content, boundary) } else { None };
+    let Some(parts) = parts else { return Err(unreadable()) };
     let mut written = Plaintext::default();
     let mut copied = 0;
     for range in parts {
         if let Some(part) = part(splicer, media_type.depth, &content[range.clone()])? {
-            check_boundary(&part, boundary)?;
+            if holds_boundary(&part, boundary) {
+                return Err(boundary_inside(splicer));
+            }
             written.extend_from_slice(&content[copied..range.start]);
             written.extend_from_slice(&part);
             copied = range.end;
@@ -44,18 +49,20 @@ fn unreadable() -> Refusal {
     )
 }
 
-/// A value may not bring a boundary with it.
-fn check_boundary(part: &[u8], boundary: &[u8]) -> Result<(), Refusal> {
-    let mut line = b"\r\n--".to_vec();
-    line.extend_from_slice(boundary);
+/// Whether a value brought a boundary with it.
+fn holds_boundary(part: &[u8], boundary: &[u8]) -> bool {
+    let line = [b"\r\n--", boundary].concat();
     // The line end before the part's first byte belongs to the delimiter before it.
-    if part.starts_with(&line[2..]) || memchr::memmem::find(part, &line).is_some() {
-        return Err(Refusal::new(
-            Code::SecretNotEncodable,
-            "With its secrets in place a part of the multipart content would hold the boundary. Let the client choose another boundary.",
-        ));
+    part.starts_with(&line[2..]) || memchr::memmem::find(part, &line).is_some()
+}
+
+fn boundary_inside(splicer: &Splicer<'_>) -> Refusal {
+    let detail = "With its secrets in place a part of the multipart content would hold the boundary. Let the client choose another boundary.";
+    let refusal = Refusal::new(Code::SecretNotEncodable, detail);
+    match splicer.last_on(Surface::Body) {
+        Some(secret) => refusal.about(secret, Surface::Body),
+        None => refusal,
     }
-    Ok(())
 }
 
 /// Where the parts stand, header fields included; `None` if the content does not hold together.
@@ -116,32 +123,32 @@ fn part(splicer: &mut Splicer<'_>, depth: usize, part: &[u8]) -> Result<Option<P
     Ok(Some(written))
 }
 
-enum PartType {
+enum PartType<'a> {
     /// A file that is not text, or content in a transfer encoding.
     Untouched,
-    Searched(Option<MediaType>),
+    Searched(Option<MediaType<'a>>),
 }
 
-impl PartType {
-    fn of(head: &[u8], depth: usize) -> Self {
-        let field = |name: &str| {
-            let lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
-            lines.filter_map(|line| line.split_at_checked(line.iter().position(|&byte| byte == b':')?)).find_map(
-                |(found, value)| {
-                    found.trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| value[1..].trim_ascii().to_vec())
-                },
-            )
-        };
-        let encoding = field("content-transfer-encoding").unwrap_or_default().to_ascii_lowercase();
+impl<'a> PartType<'a> {
+    fn of(head: &'a [u8], depth: usize) -> Self {
+        let encoding = field(head, "content-transfer-encoding").unwrap_or_default().to_ascii_lowercase();
         if !matches!(encoding.as_slice(), b"" | b"7bit" | b"8bit" | b"binary") {
             return Self::Untouched;
         }
-        match field("content-type") {
-            Some(value) => Self::Searched(Some(MediaType { depth: depth + 1, ..MediaType::parse(&value) })),
-            None if is_file(&field("content-disposition").unwrap_or_default()) => Self::Untouched,
+        match field(head, "content-type") {
+            Some(value) => Self::Searched(Some(MediaType { depth: depth + 1, ..MediaType::parse(value) })),
+            None if is_file(field(head, "content-disposition").unwrap_or_default()) => Self::Untouched,
             None => Self::Searched(None),
         }
     }
+}
+
+/// The value of a part's field.
+fn field<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
+    let lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut fields = lines.filter_map(|line| line.split_at_checked(memchr::memchr(b':', line)?));
+    let (_, value) = fields.find(|(found, _)| found.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))?;
+    Some(value[1..].trim_ascii())
 }
 
 fn is_file(disposition: &[u8]) -> bool {

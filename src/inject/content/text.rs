@@ -6,7 +6,11 @@ use crate::inject::reference::Coding;
 use crate::inject::splice::{Splicer, Unfit};
 use crate::inject::{Plaintext, Refusal, encode};
 
-pub(super) fn rewrite(splicer: &mut Splicer<'_>, media_type: &MediaType, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
+pub(super) fn rewrite(
+    splicer: &mut Splicer<'_>,
+    media_type: &MediaType<'_>,
+    content: &[u8],
+) -> Result<Option<Plaintext>, Refusal> {
     let charset = media_type.charset;
     splicer.splice(content, Coding::Raw, PLACE, &mut |_, value| fits(charset, value).map(|()| encode::raw(value)))
 }

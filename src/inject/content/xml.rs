@@ -7,7 +7,11 @@ use crate::inject::reference::Coding;
 use crate::inject::splice::{Encoded, Splicer, Spot, Unfit};
 use crate::inject::{Plaintext, Refusal, encode};
 
-pub(super) fn rewrite(splicer: &mut Splicer<'_>, media_type: &MediaType, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
+pub(super) fn rewrite(
+    splicer: &mut Splicer<'_>,
+    media_type: &MediaType<'_>,
+    content: &[u8],
+) -> Result<Option<Plaintext>, Refusal> {
     let mut lexer = Lexer { at: 0, place: Inside::Text };
     let charset = if declares_other_charset(content) { Charset::AsciiAndMore } else { media_type.charset };
     splicer.splice(content, Coding::Raw, PLACE, &mut |spot, value| {

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
 use std::ops::Range;
+use zeroize::Zeroizing;
 
 use crate::inject::reference::Coding;
 use crate::inject::splice::{Place, Splicer};
@@ -15,6 +16,12 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// Credentials up to this length, in bytes of base64, are looked at without memory of their own:
+/// real ones are far shorter.
+const SCRATCH: usize = 1024;
+/// How every reference begins, the escaped ones too.
+const OPENING: &[u8] = b"{secrets.";
 
 /// Basic credentials as they stand in a field.
 pub(super) struct Basic<'a> {
@@ -33,8 +40,20 @@ pub(super) fn basic(field: &[u8]) -> Option<Basic<'_>> {
     }
     let start = 5 + blanks;
     let end = start + field[start..].trim_ascii_end().len();
-    let pair = Plaintext::new(LENIENT.decode(&field[start..end]).ok()?);
+    let pair = decoded(&field[start..end])?;
     Some(Basic { field, encoded: start..end, pair })
+}
+
+/// The pair; empty if it holds no reference and is short enough to be looked at in place.
+fn decoded(encoded: &[u8]) -> Option<Plaintext> {
+    let mut scratch = Zeroizing::new([0; SCRATCH]);
+    if encoded.len() <= scratch.len() {
+        let length = LENIENT.decode_slice(encoded, scratch.as_mut_slice()).ok()?;
+        if memchr::memmem::find(&scratch[..length], OPENING).is_none() {
+            return Some(Plaintext::default());
+        }
+    }
+    Some(Plaintext::new(LENIENT.decode(encoded).ok()?))
 }
 
 /// The field with the references in its decoded pair replaced; `None` if there are none.

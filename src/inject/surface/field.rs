@@ -68,8 +68,8 @@ fn field(splicer: &mut Splicer<'_>, surfaces: Surfaces, name: &HeaderName, value
 fn plain(splicer: &mut Splicer<'_>, place: Place<'_>, name: &HeaderName, value: &[u8]) -> Result<Option<Plaintext>, Refusal> {
     let encode = if *name == COOKIE { encode::cookie } else { encode::field };
     let mut encoder = |spot: &crate::inject::splice::Spot<'_>, secret: &[u8]| {
-        let starts = spot.written.is_empty() && secret.first().is_some_and(is_blank);
-        let ends = spot.range.end == value.len() && secret.last().is_some_and(is_blank);
+        let starts = spot.written.is_empty() && secret.first().is_some_and(|&byte| is_blank(byte));
+        let ends = spot.range.end == value.len() && secret.last().is_some_and(|&byte| is_blank(byte));
         if starts || ends {
             return Err("the field would begin or end with a blank, which readers drop");
         }
@@ -81,7 +81,7 @@ fn plain(splicer: &mut Splicer<'_>, place: Place<'_>, name: &HeaderName, value: 
     splicer.splice_if(value, Coding::Percent, place, &mut encoder, raw)
 }
 
-fn is_blank(byte: &u8) -> bool {
+fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 

@@ -59,9 +59,8 @@ fn path(splicer: &mut Splicer<'_>, path: &[u8]) -> Result<Option<Plaintext>, Ref
     {
         let detail = "With its secret in place a segment of the path would be `.` or `..`, which means another path. Send the value in the query, a field or the content.";
         let refusal = Refusal::new(Code::SecretNotEncodable, detail);
-        let last = splicer.receipt.injected.iter().rev().find(|(_, surface)| *surface == Surface::Path);
-        return Err(match last {
-            Some((name, surface)) => refusal.about(&name.clone(), *surface),
+        return Err(match splicer.last_on(Surface::Path) {
+            Some(secret) => refusal.about(secret, Surface::Path),
             None => refusal,
         });
     }
@@ -86,15 +85,12 @@ fn decoded(segment: &[u8]) -> Plaintext {
             [high, low, ..] if *first == b'%' => hex(*high).zip(hex(*low)),
             _ => None,
         };
-        match coded.and_then(|(high, low)| u8::try_from(high << 4 | low).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                decoded.push(*first);
-                rest = tail;
-            }
+        if let Some(byte) = coded.and_then(|(high, low)| u8::try_from(high << 4 | low).ok()) {
+            decoded.push(byte);
+            rest = &tail[2..];
+        } else {
+            decoded.push(*first);
+            rest = tail;
         }
     }
     decoded

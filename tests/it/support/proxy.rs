@@ -146,7 +146,7 @@ impl Proxy {
 
     pub async fn create_secret(&self, name: &str, value: &str, domains: &[&str]) {
         let mut arguments = vec!["secret", "create", name, "--value-stdin"];
-        domains.iter().for_each(|domain| arguments.extend(["--allow", domain]));
+        arguments.extend(domains.iter().flat_map(|domain| ["--allow", domain]));
         self.must(&arguments, value).await;
     }
 }
