@@ -58,7 +58,7 @@ pub struct Entry<'a> {
     pub origin: Option<&'a str>,
     /// The host of the origin.
     pub host: Option<&'a Host>,
-    /// Each secret with the surface it stood on.
+    /// Each secret with the surface it stood on; of a refused request those that are known.
     pub secrets: &'a [(SecretName, Surface)],
     /// How it ended.
     pub outcome: Outcome,
@@ -144,6 +144,7 @@ fn write(entry: &Entry<'_>) {
         detail = entry.detail,
         status = entry.status,
         duration_ms = u64::try_from(entry.duration.as_millis()).unwrap_or(u64::MAX),
+        "exchange"
     );
 }
 

@@ -8,20 +8,26 @@ use crate::config::Config;
 /// Serves until told to stop.
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
     // Among JSON lines nobody looks for advice.
-    let next = logs::are_for_people(&config.log).then(|| next_steps(&config));
+    let next = logs::are_for_people(&config.log).then(|| next_steps(&program(), &config));
     let ready = move || next.iter().for_each(|next| out::note(next));
     Ok(app::serve(config, ready).await?)
 }
 
-/// The three commands from a running proxy to a first injected request.
-fn next_steps(config: &Config) -> String {
+/// The three commands from a running proxy to a first injected request, for `program` as it was
+/// called. The host is a public one that shows what it receives; the value is nobody's.
+fn next_steps(program: &str, config: &Config) -> String {
     let named = config.file.as_ref().map(|path| format!(" --config {}", path.display())).unwrap_or_default();
     format!(
         "\nReady. Next, in another terminal in this directory:\n\n  \
-         subrosa secret create crm.apiKey --allow api.crm.example.com{named}\n  \
-         eval \"$(subrosa env{named})\"\n  \
-         curl -H 'Authorization: Bearer {{secrets.crm.apiKey}}' https://api.crm.example.com/\n"
+         echo not-a-real-key | {program} secret create demo.apiKey --value-stdin --allow httpbin.org{named}\n  \
+         eval \"$({program} env{named})\"\n  \
+         curl https://httpbin.org/headers -H 'X-Api-Key: {{secrets.demo.apiKey}}'\n"
     )
+}
+
+/// What was typed to start this program.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "subrosa".to_owned())
 }
 
 #[cfg(test)]
@@ -33,9 +39,9 @@ mod tests {
     #[test]
     fn the_next_steps_name_the_same_config() {
         let config = Config { file: Some(PathBuf::from("a/b.toml")), ..Config::default() };
-        let steps = next_steps(&config);
+        let steps = next_steps("subrosa", &config);
         assert_eq!(steps.matches(" --config a/b.toml").count(), 2);
-        assert!(steps.contains("\n  curl -H 'Authorization: Bearer {secrets.crm.apiKey}' https"), "{steps}");
-        assert!(!next_steps(&Config::default()).contains("--config"));
+        assert!(steps.contains("\n  curl https://httpbin.org/headers -H 'X-Api-Key: {secrets.demo.apiKey}'\n"), "{steps}");
+        assert!(!next_steps("subrosa", &Config::default()).contains("--config"));
     }
 }

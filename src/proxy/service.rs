@@ -217,6 +217,8 @@ impl Visitor {
         let url = case.uri.to_string();
         let origin = case.origin.as_ref().map(ToString::to_string);
         let refusal = outcome.as_ref().err();
+        let refused = refusal.and_then(|refusal| refusal.secret.clone().zip(refusal.surface));
+        let secrets: Vec<_> = seen.injected.iter().cloned().chain(refused).collect();
         let status = outcome.as_ref().map_or_else(|refusal| refusal.code.status(), Response::status);
         self.door.shared.audit.record(&audit::Entry {
             request_id: &case.id,
@@ -226,7 +228,7 @@ impl Visitor {
             url: &url,
             origin: origin.as_deref(),
             host: case.origin.as_ref().map(|origin| &origin.host),
-            secrets: &seen.injected,
+            secrets: &secrets,
             outcome: match refusal {
                 None => audit::Outcome::Forwarded,
                 Some(_) if seen.sent => audit::Outcome::Aborted,

@@ -13,6 +13,7 @@ mod clients;
 mod heads;
 mod hosts;
 mod injection;
+mod lifecycle;
 mod refusals;
 mod responses;
 mod runners;

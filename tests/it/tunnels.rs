@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::client::{exchange, tls_in};
 use super::support::origin::{Received, raw};
-use super::support::{CRM, Proxy, VALUE, World, read_response, reply, soon};
+use super::support::{CRM, VALUE, World, read_response, reply, soon};
 
 #[tokio::test]
 async fn connect_may_come_as_http_1_0_without_host() {
@@ -161,54 +161,4 @@ async fn what_is_neither_tls_nor_http_is_refused() {
     let response = exchange(&mut stream, "\u{1}\u{2}binary").await;
     assert_eq!(response.refusal(), "malformed_request");
     assert_eq!(world.crm.connections(), 0);
-}
-
-#[tokio::test]
-async fn stopping_lets_an_exchange_finish() {
-    let mut world = World::with("", raw("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab", false)).await;
-    let mut stream = world.tls(CRM).await;
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {CRM}\r\n\r\n").as_bytes()).await.expect("sent");
-    let mut got = vec![0; 4096];
-    soon(stream.read(&mut got)).await.expect("the head is on its way");
-    world.proxy.signal("-TERM").await;
-    world.proxy.logged("stopping").await;
-    assert!(
-        tokio::net::TcpStream::connect(world.proxy.address).await.is_err() || exchange_fails(&world).await,
-        "nobody new is served"
-    );
-    world.proxy.signal("-TERM").await;
-    let status = world.proxy.wait().await;
-    assert!(status.success() || status.code().is_some(), "a second signal ends it at once");
-}
-
-async fn exchange_fails(world: &World) -> bool {
-    let Ok(mut stream) = tokio::net::TcpStream::connect(world.proxy.address).await else { return true };
-    let _ = stream.write_all(b"GET http://plain.crm.example.com/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    let mut got = Vec::new();
-    soon(stream.read_to_end(&mut got)).await.is_err() || got.is_empty()
-}
-
-#[tokio::test]
-async fn a_busy_port_and_a_busy_directory_are_said_in_one_sentence() {
-    let world = World::new().await;
-    let busy_port = world.proxy.address;
-    std::fs::write(
-        world.proxy.path("second.toml"),
-        format!("data_dir = \"other\"\n[proxy]\nlisten = [\"{busy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n"),
-    )
-    .expect("written");
-    let output = run_serve(&world.proxy, "second.toml").await;
-    assert!(output.contains(&busy_port.to_string()) && output.contains("in use"), "{output}");
-    std::fs::write(world.proxy.path("third.toml"), "[proxy]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n")
-        .expect("written");
-    let output = run_serve(&world.proxy, "third.toml").await;
-    assert!(output.contains("in use by another process"), "{output}");
-}
-
-async fn run_serve(proxy: &Proxy, config: &str) -> String {
-    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_subrosa"));
-    let output = command.current_dir(proxy.path("")).args(["serve", "--config", config]).kill_on_drop(true).output();
-    let output = soon(output).await.expect("it runs");
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }

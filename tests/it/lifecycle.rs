@@ -1,0 +1,230 @@
+//! Starting and stopping: what is made, what is refused, and what a signal ends.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::support::origin::{find, raw};
+use super::support::{CRM, Proxy, VALUE, World, soon};
+
+/// An upstream that answers when it is told to, with a content in two parts.
+async fn slow_upstream() -> (std::net::SocketAddr, tokio::sync::oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let (release, released) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut buffer = vec![0; 4096];
+        let _ = stream.read(&mut buffer).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab").await.expect("sent");
+        let _ = released.await;
+        let _ = stream.write_all(b"cd").await;
+        let _ = stream.read(&mut buffer).await;
+    });
+    (address, release)
+}
+
+/// A world beside a proxy that knows a slow upstream, with one exchange half done.
+async fn half_done() -> (Proxy, TcpStream, tokio::sync::oneshot::Sender<()>) {
+    let (address, release) = slow_upstream().await;
+    let config = format!("[egress.resolve]\n\"slow.test\" = \"{address}\"\n");
+    let proxy = Proxy::start(tempfile::tempdir().expect("a directory"), &config).await;
+    let mut stream = soon(TcpStream::connect(proxy.address)).await.expect("it listens");
+    stream.write_all(b"GET http://slow.test/ HTTP/1.1\r\nHost: slow.test\r\n\r\n").await.expect("sent");
+    let mut seen = Vec::new();
+    soon(async {
+        while find(&seen, b"\r\n\r\nab").is_none() {
+            stream.read_buf(&mut seen).await.expect("the head comes");
+        }
+    })
+    .await;
+    (proxy, stream, release)
+}
+
+#[tokio::test]
+async fn stopping_lets_an_exchange_finish_and_serves_nobody_new() {
+    let (mut proxy, mut stream, release) = half_done().await;
+    proxy.signal("-TERM").await;
+    proxy.logged("stopping").await;
+    soon(async { while TcpStream::connect(proxy.address).await.is_ok() {} }).await;
+    release.send(()).expect("the upstream waits");
+    let mut rest = Vec::new();
+    soon(stream.read_to_end(&mut rest)).await.expect("it is closed in order");
+    assert_eq!(rest, b"cd");
+    assert!(proxy.wait().await.success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let (mut proxy, mut stream, _release) = half_done().await;
+    proxy.signal("-INT").await;
+    proxy.logged("stopping").await;
+    proxy.signal("-INT").await;
+    proxy.wait().await;
+    let mut rest = Vec::new();
+    let _ = soon(stream.read_to_end(&mut rest)).await;
+    assert_eq!(rest, b"", "it did not wait for the exchange");
+}
+
+#[tokio::test]
+async fn the_first_start_makes_what_is_private_private_and_says_so() {
+    let world = World::new().await;
+    let mode = |name: &str| std::fs::metadata(world.proxy.path(name)).expect(name).permissions().mode() & 0o777;
+    for (name, wanted) in [
+        ("keys", 0o700),
+        ("keys/kek", 0o600),
+        ("keys/ca-key.pem", 0o600),
+        ("data", 0o700),
+        ("data/admin.sock", 0o600),
+        ("certs/ca.pem", 0o644),
+    ] {
+        assert_eq!(mode(name), wanted, "{name} is {:o}", mode(name));
+    }
+    let public: Vec<_> = std::fs::read_dir(world.proxy.path("certs")).expect("made").flatten().collect();
+    for entry in public {
+        let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        assert!(!text.contains("PRIVATE KEY"), "{}", entry.path().display());
+    }
+    world.proxy.logged("keys/kek").await;
+    world.proxy.logged("certs/ca.pem").await;
+}
+
+/// Starts it with what lies in the directory, which must fail; what it said.
+async fn refuses_to_start(proxy: &Proxy) -> String {
+    run_serve(proxy, "subrosa.toml").await
+}
+
+#[tokio::test]
+async fn a_wrong_or_readable_key_stops_the_start_and_the_right_one_opens_everything() {
+    let mut world = World::new().await;
+    world.proxy.stop().await;
+    let (key, kept) = (world.proxy.path("keys/kek"), world.proxy.path("kept"));
+    std::fs::rename(&key, &kept).expect("moved");
+    let said = refuses_to_start(&world.proxy).await;
+    assert!(said.contains("keys/kek"), "a missing key is not replaced while there are records: {said}");
+    assert!(!key.exists());
+    std::fs::write(&key, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").expect("written");
+    set_mode(&key, 0o600);
+    let said = refuses_to_start(&world.proxy).await;
+    assert!(said.contains("key"), "{said}");
+    std::fs::rename(&kept, &key).expect("moved back");
+    set_mode(&key, 0o644);
+    let said = refuses_to_start(&world.proxy).await;
+    assert!(said.contains("chmod 600"), "{said}");
+    set_mode(&key, 0o600);
+    world.proxy.start_again().await;
+    world.send_tls(CRM, &format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.crm.apiKey}}\r\n\r\n")).await;
+    assert_eq!(world.crm.only().field("x"), VALUE);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+#[tokio::test]
+async fn a_broken_config_names_file_line_key_and_cure() {
+    let world = World::new().await;
+    for (text, wanted) in [
+        ("[proxy]\nlissten = [\"127.0.0.1:0\"]\n", vec!["broken.toml", "line 2", "lissten", "listen"]),
+        ("data_dir = 5\n", vec!["broken.toml", "line 1", "data_dir", "string"]),
+        ("[admin]\nlisten = [\"0.0.0.0:0\"]\n", vec!["broken.toml", "admin", "tls"]),
+        ("[proxy\n", vec!["broken.toml", "line 1"]),
+    ] {
+        std::fs::write(world.proxy.path("broken.toml"), text).expect("written");
+        let said = run_serve(&world.proxy, "broken.toml").await;
+        assert!(wanted.iter().all(|part| said.contains(part)), "{text}: {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn health_says_whether_it_lives() {
+    let mut world = World::new().await;
+    world.proxy.must(&["health"], "").await;
+    world.proxy.stop().await;
+    let said = world.proxy.must_fail(&["health"], "").await;
+    assert!(!said.trim().is_empty());
+}
+
+#[tokio::test]
+async fn the_environment_overrides_the_file() {
+    let world = World::new().await;
+    std::fs::write(world.proxy.path("fixed.toml"), "data_dir = \"fresh\"\n[proxy]\nlisten = [\"127.0.0.1:1\"]\n")
+        .expect("written");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_subrosa"));
+    command.current_dir(world.proxy.path("")).args(["config", "check", "--config", "fixed.toml"]);
+    command.env("SUBROSA_PROXY__LISTEN", "[\"nonsense\"]").kill_on_drop(true);
+    let output = soon(command.output()).await.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("SUBROSA_PROXY__LISTEN"), "{said}");
+}
+
+/// What the proxy's memory holds of `wanted`, once for each place.
+fn in_memory(process: u32, wanted: &[u8]) -> usize {
+    use std::io::{Read, Seek, SeekFrom};
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).expect("our own child");
+    let mut memory = std::fs::File::open(format!("/proc/{process}/mem")).expect("our own child");
+    let mut found = 0;
+    for line in maps.lines().filter(|line| line.contains(" rw-p ") || line.contains(" rw-p\t")) {
+        let range = line.split_once(' ').expect("a range").0;
+        let (start, end) = range.split_once('-').expect("a range");
+        let bound = |text: &str| u64::from_str_radix(text, 16).expect("an address");
+        let mut bytes = vec![0; usize::try_from(bound(end) - bound(start)).expect("it fits")];
+        if memory.seek(SeekFrom::Start(bound(start))).is_ok() && memory.read_exact(&mut bytes).is_ok() {
+            found += memchr::memmem::find_iter(&bytes, wanted).count();
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn memory_that_held_a_value_is_wiped_when_its_connections_are_gone() {
+    // A value that no test file, config or argument holds in one piece.
+    let value = ["never-", "to-be-", "found-", "again-", "0123456789"].concat();
+    let world = World::with("", raw("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", true)).await;
+    world.proxy.create_secret("wiped", &value, &[]).await;
+    let fields = "Authorization: Basic bWU6e3NlY3JldHMud2lwZWR9\r\nX: {secrets.wiped}\r\nContent-Type: application/json\r\n";
+    let body = "{\"a\": \"{secrets.wiped}\"}";
+    let request = format!(
+        "POST /{{secrets.wiped}}?q={{secrets.wiped}} HTTP/1.1\r\nHost: {CRM}\r\n{fields}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    for _ in 0..3 {
+        assert_eq!(world.send_tls(CRM, &request).await.text(), "ok");
+    }
+    assert!(world.crm.received().iter().all(|request| request.field("x") == value && request.text().contains(&value)));
+    // Other connections take the place of what was on the stack.
+    for _ in 0..3 {
+        let other = format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nConnection: close\r\n\r\n");
+        assert_eq!(world.send_tls(CRM, &other).await.text(), "ok");
+    }
+    assert!(in_memory(world.proxy.process_id(), b"{secrets.") > 0, "the search itself finds what is there");
+    assert_eq!(in_memory(world.proxy.process_id(), value.as_bytes()), 0);
+}
+
+#[tokio::test]
+async fn a_busy_port_and_a_busy_directory_are_said_in_one_sentence() {
+    let world = World::new().await;
+    let busy_port = world.proxy.address;
+    std::fs::write(
+        world.proxy.path("second.toml"),
+        format!("data_dir = \"other\"\n[proxy]\nlisten = [\"{busy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n"),
+    )
+    .expect("written");
+    let output = run_serve(&world.proxy, "second.toml").await;
+    assert!(output.contains(&busy_port.to_string()) && output.contains("in use"), "{output}");
+    std::fs::write(world.proxy.path("third.toml"), "[proxy]\nlisten = [\"127.0.0.1:0\"]\n[admin]\nlisten = [\"127.0.0.1:0\"]\n")
+        .expect("written");
+    let output = run_serve(&world.proxy, "third.toml").await;
+    assert!(output.contains("in use by another process"), "{output}");
+}
+
+async fn run_serve(proxy: &Proxy, config: &str) -> String {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_subrosa"));
+    let output = command.current_dir(proxy.path("")).args(["serve", "--config", config]).kill_on_drop(true).output();
+    let output = soon(output).await.expect("it runs");
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
