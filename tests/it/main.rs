@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod commands;
 mod heads;
 mod hosts;
 mod injection;
@@ -20,4 +21,5 @@ mod runners;
 mod secrets_cli;
 mod store;
 mod support;
+mod trust;
 mod tunnels;

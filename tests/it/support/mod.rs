@@ -48,7 +48,7 @@ impl World {
         let ca = Ca::new();
         let ca_file = dir.path().join("origin-ca.pem");
         std::fs::write(&ca_file, ca.pem()).expect("it can be written");
-        let crm = Origin::tls(&ca, &[CRM], script.clone()).await;
+        let crm = Origin::tls(&ca, &[CRM, "127.0.0.1"], script.clone()).await;
         let crm_plain = Origin::plain(script.clone()).await;
         let evil = Origin::tls(&ca, &[EVIL], script).await;
         let resolve = format!(
