@@ -39,7 +39,7 @@ impl Default for Proxy {
 pub struct Admin {
     /// Where it listens; empty: nowhere but on its socket in `data_dir`.
     pub listen: Vec<SocketAddr>,
-    /// The names it answers to (SPEC 8); a Host beyond them gets 421.
+    /// The names it answers to; a Host beyond them gets 421.
     #[serde(with = "words::hosts")]
     pub hosts: Vec<Host>,
     /// How its TLS is done; required on any address but loopback.
