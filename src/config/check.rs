@@ -110,10 +110,8 @@ fn sizes(config: &Config) -> Result<(), Fault> {
             return fault(key, "nothing could be injected into a body with 0; say at least \"1KiB\"");
         }
     }
-    for (key, count) in [("limits.connections", limits.connections), ("limits.fields", limits.fields)] {
-        if count == 0 {
-            return fault(key, "nothing could be served with 0; say at least 1");
-        }
+    if limits.connections == 0 {
+        return fault("limits.connections", "nothing could be served with 0; say at least 1");
     }
     if limits.head < LEAST_HEAD {
         return fault("limits.head", format!("a head needs at least \"{LEAST_HEAD}\""));

@@ -235,13 +235,11 @@ pub struct Limits {
     pub held: Size,
     /// The head of a request.
     pub head: Size,
-    /// The fields of a request.
-    pub fields: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_000, held: Size::mib(256), head: Size::kib(128), fields: 256 }
+        Self { connections: 10_000, held: Size::mib(256), head: Size::kib(128) }
     }
 }
 

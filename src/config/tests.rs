@@ -142,7 +142,6 @@ fn contradictions_stop_the_start() {
         ("[injection]\nbuffer = 0", "injection.buffer", 2, "at least"),
         ("[injection]\nmax_growth = \"0B\"", "injection.max_growth", 2, "at least"),
         ("[limits]\nconnections = 0", "limits.connections", 2, "at least 1"),
-        ("[limits]\nfields = 0", "limits.fields", 2, "at least 1"),
         ("[limits]\nhead = \"1KiB\"", "limits.head", 2, "at least \"8KiB\""),
         ("[limits]\nheld = \"64KiB\"", "limits.held", 2, "injection.buffer, 1MiB"),
         ("[timeouts]\nbody = \"0s\"", "timeouts.body", 2, "a wait of 0"),

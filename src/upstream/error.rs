@@ -80,7 +80,7 @@ impl Wait {
         match self {
             Self::Connect => "timeouts.upstream_connect",
             Self::Head => "timeouts.upstream_head",
-            Self::Content => "timeouts.upstream_content",
+            Self::Content => "timeouts.body",
         }
     }
 }
