@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test lint tools bench load fuzz deny
+.PHONY: help build test lint tools image bench load fuzz deny
 
 help: ## This list.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -24,6 +24,9 @@ lint: ## Format, clippy and documentation, warnings are errors.
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+
+image: ## What can be run of the Dockerfile without an engine.
+	scripts/check-dockerfile
 
 bench: ## Criterion benches of the injection core.
 	$(CARGO) bench --locked --bench inject
