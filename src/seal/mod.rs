@@ -4,7 +4,7 @@
 //! Every envelope has a random data-encryption key of its own, wrapped by the key-encryption key.
 //! Both AEAD operations (XChaCha20-Poly1305, RFC 5116 in its words) authenticate the header bytes
 //! exactly as they are stored, behind a label that says which operation it is. An empty payload is
-//! how metadata that holds no secret is authenticated. `docs/sealed-format.md` has the layout.
+//! how metadata that holds no secret is authenticated. `docs/security.md` has the layout.
 
 mod envelope;
 mod key;
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn an_envelope_written_by_hand_from_the_document_opens() {
-        // docs/sealed-format.md, followed literally, without this room's own writer.
+        // docs/security.md, followed literally, without this room's own writer.
         let (key, data_key, header) = ([7; 32], [9; 32], b"{\"kind\":\"secret\"}");
         let aead = |key: &[u8; 32], nonce: u8, plain: &[u8], label: &str| {
             use chacha20poly1305::aead::{Aead, Payload};
