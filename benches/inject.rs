@@ -65,6 +65,11 @@ fn json(kilobytes: usize, reference: &str) -> Vec<u8> {
     format!("{{\"key\": \"{reference}\", \"records\": [{}]}}", vec![record; count].join(", ")).into_bytes()
 }
 
+fn form(kilobytes: usize, reference: &str) -> Vec<u8> {
+    let pair = "name=Ada+Lovelace&note=no+%7Bbraces%7D+of+ours";
+    format!("key={reference}&{}", vec![pair; (kilobytes * 1024).div_ceil(pair.len() + 1)].join("&")).into_bytes()
+}
+
 /// The same bytes as text of an element: braces and quotes are what every kind has to look at.
 fn xml(kilobytes: usize, reference: &str) -> Vec<u8> {
     [b"<a>", json(kilobytes, reference).as_slice(), b"</a>"].concat()
@@ -103,7 +108,11 @@ fn content(bencher: &mut Criterion) {
         ] {
             let fields = fields("Bearer x", media_type);
             for (name, reference) in [("without", "none"), ("with one", "{secrets.crm.apiKey}")] {
-                let bytes = if kind == "xml" { xml(kilobytes, reference) } else { json(kilobytes, reference) };
+                let bytes = match kind {
+                    "form" => form(kilobytes, reference),
+                    "xml" => xml(kilobytes, reference),
+                    _ => json(kilobytes, reference),
+                };
                 group.throughput(Throughput::Bytes(bytes.len() as u64));
                 group.bench_function(format!("{kilobytes} KB of {kind} {name}"), |bencher| {
                     bencher.iter_batched(
