@@ -12,7 +12,7 @@ use super::doors::Doors;
 use super::{AppError, Rooms};
 use crate::config::{CleartextSecrets, Config};
 use crate::drain::Drain;
-use crate::proxy::{self, Budget, Cleartext, Door, Shared};
+use crate::proxy::{self, Budget, Budgets, Cleartext, Door, Shared};
 use crate::tls::{Authority, Leaves, Made};
 use crate::upstream::{self, Upstream};
 use crate::{serve, tls};
@@ -22,6 +22,8 @@ const LEAVES: usize = 4096;
 /// Unused upstream connections that a worker keeps: for one runner and origin, and altogether.
 const IDLE_PER_KEY: usize = 64;
 const IDLE: usize = 1024;
+/// So many connections over the limit hear why at a time; for each a head is waited for.
+const TURNED_AWAY: u64 = 64;
 
 /// Serves until a signal says stop; a second one ends at once. `ready` is called once everything
 /// listens.
@@ -137,7 +139,9 @@ fn shared(config: &Config, rooms: &Rooms, authority: Arc<Authority>, drain: &Dra
         audit: Arc::clone(&rooms.audit),
         leaves: Arc::new(Leaves::new(authority, LEAVES, SystemTime::now)),
         held: Budget::new(config.limits.held.0),
+        held_by_tenant: Budgets::new(config.limits.held.0 / 2),
         connections: Budget::new(config.limits.connections as u64),
+        turned_away: Budget::new(TURNED_AWAY),
         drain: drain.clone(),
         instance,
         requests: AtomicU64::new(0),

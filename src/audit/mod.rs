@@ -221,7 +221,7 @@ mod tests {
         let expected = serde_json::json!({
             "level": "INFO", "target": "subrosa::audit",
             "fields": {
-                "request_id": "01ab", "runner": "billing", "organization": "default", "method": "GET",
+                "message": "exchange", "request_id": "01ab", "runner": "billing", "organization": "default", "method": "GET",
                 "url": "https://a.example/?k={secrets.crm.apiKey}", "origin": "https://a.example",
                 "secrets": "crm.apiKey@header x@body", "outcome": "forwarded", "status": 200, "duration_ms": 12,
             },

@@ -131,6 +131,11 @@ impl<'a> Injection<'a> {
         content::rewrite(&mut self.splicer, fields, content)
     }
 
+    /// How many bytes the values have added so far.
+    pub fn grown(&self) -> u64 {
+        self.splicer.grown
+    }
+
     /// What was put where.
     pub fn finish(self) -> Receipt {
         self.splicer.receipt

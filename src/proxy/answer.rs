@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::fields;
 use super::gate::Control;
 use super::outgoing::{BoxError, Outgoing};
 use crate::inject;
@@ -58,7 +59,7 @@ impl Body for Answer {
             Kind::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Kind::Upstream(content) => {
                 let frame = ready!(Pin::new(content.as_mut()).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map(escaped_trailers).map_err(Into::into)))
+                Poll::Ready(frame.map(|frame| frame.map(cleaned_trailers).map_err(Into::into)))
             }
         }
     }
@@ -78,10 +79,13 @@ impl Body for Answer {
     }
 }
 
-/// What an upstream says is not a reference, in trailers either.
-fn escaped_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+/// What an upstream says is not a reference, nor a word of ours, in trailers either.
+fn cleaned_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
-        Ok(trailers) => Frame::trailers(inject::escape_response_fields(&trailers).unwrap_or(trailers)),
+        Ok(mut trailers) => {
+            fields::strip_response_trailers(&mut trailers);
+            Frame::trailers(inject::escape_response_fields(&trailers).unwrap_or(trailers))
+        }
         Err(frame) => frame,
     }
 }

@@ -1,8 +1,9 @@
 //! What all exchanges of one worker share: settings, rooms to ask, and budgets.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -12,11 +13,11 @@ use super::service::{self, Place};
 use crate::audit::Audit;
 use crate::drain::Drain;
 use crate::identity::Identity;
-use crate::inject::Secrets;
+use crate::inject::{Code, Refusal, Secrets};
 use crate::origin::Host;
 use crate::secret::{DomainPattern, OrganizationName, Surfaces};
 use crate::tls::Leaves;
-use crate::upstream::Upstream;
+use crate::upstream::{Tenant, Upstream};
 
 /// To which addresses a secret may go over plain http.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,51 @@ impl Drop for Share {
     }
 }
 
+/// A budget of the same size for each tenant that is there at the moment.
+#[derive(Debug)]
+pub struct Budgets {
+    each: u64,
+    by: Mutex<HashMap<Tenant, Weak<Budget>>>,
+}
+
+impl Budgets {
+    /// Budgets of `each`.
+    pub fn new(each: u64) -> Self {
+        Self { each, by: Mutex::default() }
+    }
+
+    fn of(&self, tenant: &Tenant) -> Arc<Budget> {
+        let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(budget) = by.get(tenant).and_then(Weak::upgrade) {
+            return budget;
+        }
+        by.retain(|_, budget| budget.strong_count() > 0);
+        let budget = Budget::new(self.each);
+        by.insert(tenant.clone(), Arc::downgrade(&budget));
+        budget
+    }
+}
+
+/// What one exchange holds of the budgets for contents; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    budgets: [Arc<Budget>; 2],
+    taken: Vec<Share>,
+}
+
+impl Room {
+    /// Takes room for `amount` more bytes.
+    pub(super) fn grow(&mut self, amount: u64) -> Result<(), Refusal> {
+        let taken: Option<Vec<Share>> = self.budgets.iter().map(|budget| budget.take(amount)).collect();
+        let full = || {
+            let detail = "Too many bytes of content are held at the moment (limits.held). Try again in a moment.";
+            Refusal::new(Code::Overloaded, detail)
+        };
+        self.taken.extend(taken.ok_or_else(full)?);
+        Ok(())
+    }
+}
+
 /// What all workers share.
 pub struct Shared {
     /// What the config says.
@@ -124,8 +170,12 @@ pub struct Shared {
     pub leaves: Arc<Leaves>,
     /// Bytes of content that may be held at a time.
     pub held: Arc<Budget>,
-    /// Client connections that may be open at a time.
+    /// The same for each tenant alone, so that one cannot take everything.
+    pub held_by_tenant: Budgets,
+    /// Client connections that may be open at a time, tunnels included.
     pub connections: Arc<Budget>,
+    /// Connections beyond those that may be told so at a time; the rest are closed unheard.
+    pub turned_away: Arc<Budget>,
     /// When to stop.
     pub drain: Drain,
     /// Sets this process's request ids apart from another's.
@@ -139,22 +189,32 @@ pub struct Shared {
 pub struct Door {
     pub(super) shared: Arc<Shared>,
     pub(super) upstream: Upstream<Outgoing>,
+    /// The client connection's part of `limits.connections`: whatever becomes of the connection, a
+    /// tunnel or another protocol, holds it as long as it lives.
+    slot: Option<Arc<Share>>,
 }
 
 impl Door {
     /// The door of a worker with its own upstream connections.
     pub fn new(shared: Arc<Shared>, upstream: Upstream<Outgoing>) -> Self {
-        Self { shared, upstream }
+        Self { shared, upstream, slot: None }
     }
 
     /// Serves one client connection to its end.
-    pub async fn welcome(self, stream: TcpStream, peer: SocketAddr) {
+    pub async fn welcome(mut self, stream: TcpStream, peer: SocketAddr) {
         let _busy = self.shared.drain.busy();
-        let share = self.shared.connections.take(1);
+        let slot = self.shared.connections.take(1);
+        let overloaded = slot.is_none();
+        let Some(slot) = slot.or_else(|| self.shared.turned_away.take(1)) else { return };
+        self.slot = Some(Arc::new(slot));
         let is_loopback = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
-        let place = Place::Front { is_loopback, overloaded: share.is_none() };
-        service::serve(self, stream, bytes::BytesMut::new(), place).await;
-        drop(share);
+        service::serve(self, stream, bytes::BytesMut::new(), Place::Front { is_loopback, overloaded }).await;
+    }
+
+    /// Room for contents, of everybody's and of this tenant's.
+    pub(super) fn room_for(&self, tenant: &Tenant) -> Room {
+        let tenant = self.shared.held_by_tenant.of(tenant);
+        Room { budgets: [Arc::clone(&self.shared.held), tenant], taken: Vec::new() }
     }
 
     /// A name for one request, in answers, logs and the audit trail.

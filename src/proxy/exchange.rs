@@ -8,9 +8,10 @@
 //! Every step works on a copy or may be thrown away: until the request is sent nothing has left.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRAILER, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -19,15 +20,18 @@ use hyper::upgrade::OnUpgrade;
 
 use super::answer::Answer;
 use super::client_auth::Caller;
-use super::context::{Cleartext, Door};
+use super::context::{Cleartext, Door, Room};
 use super::fields;
 use super::gate::Control;
-use super::outgoing::{Held, Outgoing, check_trailers};
+use super::outgoing::{self, Held, Outgoing, check_trailers};
 use super::relay;
 use crate::inject::{self, Code, Injection, Plaintext, Receipt, Refusal};
 use crate::origin::{Origin, Scheme};
 use crate::secret::{SecretName, Surface, Surfaces};
 use crate::upstream::{self, Lane, Pinned, Returning};
+
+/// Room for held content is made in steps that double from here, in bytes.
+const STEP: usize = 4 * 1024;
 
 /// One request's surroundings.
 pub(super) struct Visit<'a> {
@@ -36,7 +40,6 @@ pub(super) struct Visit<'a> {
     pub(super) origin: &'a Origin,
     pub(super) control: &'a Arc<Control>,
     pub(super) pinned: &'a Pinned<Outgoing>,
-    pub(super) request_id: &'a str,
 }
 
 /// What was found in a request, for the audit trail; filled in as the road goes.
@@ -60,7 +63,10 @@ pub(super) async fn exchange(
     mut request: Request<Incoming>,
     seen: &mut Seen,
 ) -> Result<Response<Answer>, Refusal> {
-    let client_upgrade = fields::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
+    // The gate waits for a decision under these conditions too (`wire`).
+    let may_switch = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+    let upgrades = may_switch && fields::wants_upgrade(request.headers());
+    let client_upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
     let outgoing = prepare(visit, request, client_upgrade.is_some(), seen).await?;
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned)).await?;
     cleartext(visit, &lane, seen)?;
@@ -73,7 +79,7 @@ pub(super) async fn exchange(
         );
         own_fault(visit, error)
     })?;
-    Ok(respond(visit, sent, client_upgrade, negotiates))
+    respond(visit, sent, client_upgrade, negotiates)
 }
 
 /// What a client's content broke off for, where that is known; the upstream's fault otherwise.
@@ -98,20 +104,20 @@ async fn prepare(
     let mut injection =
         Injection::new(resolver.as_ref(), &visit.origin.host, surfaces).with_max_growth(visit.door.shared.settings.max_growth);
 
-    let target = injection.target(fields::origin_form(&parts.uri).as_bytes())?;
+    let path_and_query = fields::origin_form(&parts.uri);
+    let target = injection.target(path_and_query.as_bytes())?;
     let injected_fields = injection.fields(&parts.headers)?;
     let content = take_content(visit, &mut injection, &parts.headers, content, surfaces).await?;
     note(seen, injection.finish(), &parts.method)?;
+    let uri = outgoing_target(&parts.uri, &path_and_query, target)?;
 
     if let Some(injected) = injected_fields {
         parts.headers = injected;
     }
     fields::strip_request(&mut parts.headers, upgrades)?;
     fields::set_host(&mut parts.headers, visit.origin)?;
-    if let Some(length) = content.new_length {
-        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    parts.uri = outgoing_target(&parts.uri, target)?;
+    content.frame(&mut parts.headers);
+    parts.uri = uri;
     parts.version = Version::HTTP_11;
     Ok(Request::from_parts(parts, content.outgoing))
 }
@@ -125,15 +131,12 @@ fn note(seen: &mut Seen, receipt: Receipt, method: &Method) -> Result<(), Refusa
     Ok(())
 }
 
-fn outgoing_target(uri: &Uri, injected: Option<Plaintext>) -> Result<Uri, Refusal> {
+fn outgoing_target(uri: &Uri, path_and_query: &str, injected: Option<Plaintext>) -> Result<Uri, Refusal> {
     let unusable = || Refusal::malformed("The target cannot be forwarded as it is.");
     match injected {
         Some(target) => Uri::from_maybe_shared(Bytes::from_owner(target)).map_err(|_| unusable()),
         None if uri.authority().is_none() => Ok(uri.clone()),
-        // RFC 9112 section 3.2.4: OPTIONS for an absolute URL without path means the server as a whole.
-        None => {
-            uri.path_and_query().cloned().map_or(Ok(Uri::from_static("/")), |path| path.as_str().parse().map_err(|_| unusable()))
-        }
+        None => path_and_query.parse().map_err(|_| unusable()),
     }
 }
 
@@ -142,6 +145,26 @@ struct Content {
     outgoing: Outgoing,
     /// The new Content-Length, where a rewritten content had one.
     new_length: Option<u64>,
+    /// It came chunked.
+    chunked: bool,
+}
+
+impl Content {
+    /// Says how long the content is, the way the client said it. The HTTP library would take a GET
+    /// of unknown length for one without content.
+    fn frame(&self, fields: &mut HeaderMap) {
+        if self.chunked {
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        } else if let Some(length) = self.new_length {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if let (Some(trailers), false) = (self.outgoing.trailers(), fields.contains_key(TRAILER)) {
+            // Trailers that no field announces would be left out.
+            for name in trailers.keys() {
+                fields.append(TRAILER, HeaderValue::from_name(name.clone()));
+            }
+        }
+    }
 }
 
 /// Holds and searches the content where a reference may be in it; lets it stream otherwise.
@@ -153,26 +176,47 @@ async fn take_content(
     surfaces: Surfaces,
 ) -> Result<Content, Refusal> {
     if content.is_end_stream() {
-        return Ok(Content { outgoing: Outgoing::empty(), new_length: None });
-    }
-    if !injection.searches_content(fields) {
-        let outgoing = Outgoing::streaming(content, Arc::clone(visit.control), !surfaces.is_empty());
-        return Ok(Content { outgoing, new_length: None });
+        let room = grown(injection, visit.door.room_for(&visit.caller.tenant))?;
+        return Ok(Content { outgoing: Outgoing::empty().within(room), new_length: None, chunked: false });
     }
     let chunked = content.size_hint().exact().is_none();
-    let mut held = hold(visit, content, chunked).await?;
-    if let Some(trailers) = &held.trailers {
+    if !injection.searches_content(fields) {
+        let room = grown(injection, visit.door.room_for(&visit.caller.tenant))?;
+        let outgoing = Outgoing::streaming(content, Arc::clone(visit.control), !surfaces.is_empty());
+        return Ok(Content { outgoing: outgoing.within(room), new_length: None, chunked });
+    }
+    let mut room = visit.door.room_for(&visit.caller.tenant);
+    let patience = visit.door.shared.settings.body;
+    let received = tokio::time::timeout(patience, hold(visit, content, &mut room)).await.map_err(|_| slow(patience))?;
+    let (received, trailers) = received?;
+    if let Some(trailers) = &trailers {
         check_trailers(trailers)?;
     }
-    let bytes = held.content.take().unwrap_or_default();
-    let injected = injection.content(fields, &bytes)?;
-    let new_length = injected.as_ref().filter(|_| !chunked).map(|injected| injected.len() as u64);
-    held.content = Some(injected.map_or(bytes, Bytes::from_owner));
-    Ok(Content { outgoing: Outgoing::held(held), new_length })
+    let rewritten = injection.content(fields, &received)?;
+    let room = grown(injection, room)?;
+    let new_length = rewritten.as_ref().filter(|_| !chunked).map(|rewritten| rewritten.len() as u64);
+    let content = Some(outgoing::bytes(received, rewritten, &room));
+    Ok(Content { outgoing: Outgoing::held(Held { content, trailers, chunked }).within(room), new_length, chunked })
 }
 
-/// Reads a whole content of at most `injection.buffer` bytes.
-async fn hold(visit: &Visit<'_>, mut content: Incoming, chunked: bool) -> Result<Held, Refusal> {
+/// Room for what the values added, too.
+fn grown(injection: &Injection<'_>, mut room: Room) -> Result<Arc<Room>, Refusal> {
+    match injection.grown() {
+        0 => {}
+        added => room.grow(added)?,
+    }
+    Ok(Arc::new(room))
+}
+
+fn slow(patience: Duration) -> Refusal {
+    let patience = humantime::format_duration(patience);
+    Refusal::malformed(format!(
+        "The content may hold secret references, so it is held until it is whole, and it was not within {patience} (timeouts.body)."
+    ))
+}
+
+/// Reads a whole content of at most `injection.buffer` bytes, making room as they come.
+async fn hold(visit: &Visit<'_>, mut content: Incoming, room: &mut Room) -> Result<(Bytes, Option<HeaderMap>), Refusal> {
     let limit = visit.door.shared.settings.buffer;
     let too_large = || {
         Refusal::new(
@@ -185,24 +229,26 @@ async fn hold(visit: &Visit<'_>, mut content: Incoming, chunked: bool) -> Result
     if content.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let reserved = content.size_hint().exact().unwrap_or(limit as u64);
-    let Some(share) = visit.door.shared.held.take(reserved) else {
-        return Err(Refusal::new(
-            Code::Overloaded,
-            "Too many bytes of content are held at the moment (limits.held). Try again in a moment.",
-        ));
-    };
+    let mut reserved = 0;
     let mut bytes = BytesMut::new();
     let mut trailers = None;
     while let Some(frame) = content.frame().await {
         let frame = frame.map_err(|_| broken(visit))?;
         match frame.into_data() {
             Ok(data) if bytes.len() + data.len() > limit => return Err(too_large()),
-            Ok(data) => bytes.extend_from_slice(&data),
+            Ok(data) => {
+                if bytes.len() + data.len() > reserved {
+                    let step = data.len().max(bytes.len()).max(STEP);
+                    room.grow(step as u64)?;
+                    reserved += step;
+                    bytes.reserve(reserved - bytes.len());
+                }
+                bytes.extend_from_slice(&data);
+            }
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }
-    Ok(Held { content: Some(bytes.freeze()), trailers, chunked, share: Some(share) })
+    Ok((bytes.freeze(), trailers))
 }
 
 /// A content that broke off is never passed on as whole.
@@ -237,11 +283,12 @@ fn respond(
     mut sent: Response<Returning<Outgoing>>,
     client_upgrade: Option<OnUpgrade>,
     negotiates: bool,
-) -> Response<Answer> {
+) -> Result<Response<Answer>, Refusal> {
     if negotiates || holds_connection_auth(sent.headers(), WWW_AUTHENTICATE) {
         // Who authenticated a connection owns it: nobody else's request may travel on it.
         sent.body_mut().keep_for(visit.pinned);
     }
+    fields::check_response_framing(sent.headers_mut())?;
     let switches = sent.status() == StatusCode::SWITCHING_PROTOCOLS;
     let upstream_upgrade = switches.then(|| hyper::upgrade::on(&mut sent));
     let (mut parts, content) = sent.into_parts();
@@ -252,17 +299,14 @@ fn respond(
     drop_planted_reason(&mut parts.extensions);
     parts.version = Version::HTTP_11;
     if let (Some(client), Some(upstream)) = (client_upgrade, upstream_upgrade) {
-        relay::switch(visit.door.clone(), client, upstream);
-        return Response::from_parts(parts, Answer::own(Bytes::new()));
+        relay::switch(visit.door.clone(), client, upstream, visit.caller.clone());
+        return Ok(Response::from_parts(parts, Answer::own(Bytes::new())));
     }
     if switches {
-        return super::error::respond(
-            &Refusal::new(Code::UpstreamProtocol, "The upstream switched protocols, which the request had not asked for."),
-            visit.request_id,
-            None,
-        );
+        let detail = "The upstream switched protocols, which the request had not asked for.";
+        return Err(Refusal::new(Code::UpstreamProtocol, detail));
     }
-    Response::from_parts(parts, Answer::upstream(content))
+    Ok(Response::from_parts(parts, Answer::upstream(content)))
 }
 
 /// NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6).

@@ -1,7 +1,10 @@
 //! Which fields go on, and does Host agree? RFC 9110 sections 7.2 and 7.6.1.
 
+use std::borrow::Cow;
+
 use http::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, Uri};
 
@@ -42,14 +45,21 @@ pub(super) fn misdirected(what: &str) -> Refusal {
 /// Makes Host say `origin` where it says something else or nothing: an absolute-form target
 /// replaces it (RFC 9112 section 3.2.2).
 pub(super) fn set_host(fields: &mut HeaderMap, origin: &Origin) -> Result<(), Refusal> {
-    let agrees =
-        fields.get(HOST).is_some_and(|host| wire::host_field(host.as_bytes()).is_ok_and(|meant| origin.agrees_with(&meant)));
-    if !agrees {
-        let host = HeaderValue::try_from(origin.authority())
+    let authority = origin.authority();
+    if !fields.get(HOST).is_some_and(|host| is_written_as(host.as_bytes(), &authority, origin)) {
+        let host = HeaderValue::try_from(authority)
             .map_err(|_| Refusal::malformed("The target's host cannot stand in a Host field."))?;
         fields.insert(HOST, host);
     }
     Ok(())
+}
+
+/// Whether a client wrote the origin as we would, but for case and the scheme's own port. Another
+/// spelling of the same host is not passed on: its reader may take it for another.
+fn is_written_as(host: &[u8], authority: &str, origin: &Origin) -> bool {
+    let with_port =
+        |port: &str| host.strip_suffix(port.as_bytes()).is_some_and(|host| host.eq_ignore_ascii_case(authority.as_bytes()));
+    host.eq_ignore_ascii_case(authority.as_bytes()) || with_port(&format!(":{}", origin.scheme.default_port()))
 }
 
 /// The surfaces a runner wants searched in this one request; all unless it says so.
@@ -104,10 +114,27 @@ pub(super) fn strip_request(fields: &mut HeaderMap, keeps_upgrade: bool) -> Resu
 pub(super) fn strip_response(fields: &mut HeaderMap, switches: bool) {
     let upgrade = switches.then(|| fields.get(UPGRADE).cloned()).flatten();
     strip_hop_by_hop(fields);
+    strip_response_trailers(fields);
+    put_back(fields, upgrade);
+}
+
+/// Removes from a response's trailers what only this proxy may say.
+pub(super) fn strip_response_trailers(fields: &mut HeaderMap) {
     fields.remove(PROXY_AUTHENTICATE);
     strip_own(fields);
     strip_proxy_status(fields);
-    put_back(fields, upgrade);
+}
+
+/// A response that says its length in two ways is no whole thing of either (RFC 9112 section 6.3).
+pub(super) fn check_response_framing(fields: &mut HeaderMap) -> Result<(), Refusal> {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        let detail = "The upstream's answer has a Transfer-Encoding other than exactly `chunked`.";
+        return Err(Refusal::new(Code::UpstreamProtocol, detail));
+    }
+    fields.remove(CONTENT_LENGTH);
+    Ok(())
 }
 
 fn put_back(fields: &mut HeaderMap, upgrade: Option<HeaderValue>) {
@@ -139,18 +166,18 @@ fn strip_own(fields: &mut HeaderMap) {
     }
 }
 
-/// Removes the members of Proxy-Status that claim to be ours.
+/// Removes the members of Proxy-Status that claim to be ours. Its lines are one list to a reader
+/// (RFC 9110 section 5.3); a list that is none says nothing.
 fn strip_proxy_status(fields: &mut HeaderMap) {
     if !fields.contains_key(PROXY_STATUS) {
         return;
     }
     let lines: Vec<HeaderValue> = fields.get_all(PROXY_STATUS).iter().cloned().collect();
     fields.remove(PROXY_STATUS);
-    for line in lines {
-        let kept: Vec<&[u8]> = members(line.as_bytes()).into_iter().filter(|member| !is_ours(member)).collect();
-        if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::from_bytes(&kept.join(&b", "[..]))) {
-            fields.append(PROXY_STATUS, value);
-        }
+    let list = lines.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+    let kept: Vec<&[u8]> = members(&list).unwrap_or_default().into_iter().filter(|member| !is_ours(member)).collect();
+    if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::from_bytes(&kept.join(&b", "[..]))) {
+        fields.insert(PROXY_STATUS, value);
     }
 }
 
@@ -160,8 +187,9 @@ fn is_ours(member: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"subrosa")
 }
 
-/// The members of a structured-field list: commas outside quotes part them.
-fn members(line: &[u8]) -> Vec<&[u8]> {
+/// The members of a structured-field list: commas outside quotes part them. `None` if a quote is
+/// left open.
+fn members(line: &[u8]) -> Option<Vec<&[u8]>> {
     let (mut members, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (at, &byte) in line.iter().enumerate() {
         match byte {
@@ -176,12 +204,15 @@ fn members(line: &[u8]) -> Vec<&[u8]> {
         }
     }
     members.push(line[start..].trim_ascii());
-    members
+    (!quoted).then_some(members)
 }
 
-/// The target as an upstream expects it: path and query only.
-pub(super) fn origin_form(uri: &Uri) -> &str {
-    uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+/// The target as an upstream expects it: path and query only, and a path in any case.
+pub(super) fn origin_form(uri: &Uri) -> Cow<'_, str> {
+    match uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str) {
+        query if query.starts_with('?') => format!("/{query}").into(),
+        target => target.into(),
+    }
 }
 
 #[cfg(test)]
@@ -237,5 +268,15 @@ mod tests {
         let mut given = fields(&[("proxy-status", "cache; details=\"a, subrosa\", subrosa; error=x, \"SUBROSA\", edge")]);
         strip_response(&mut given, false);
         assert_eq!(given, fields(&[("proxy-status", "cache; details=\"a, subrosa\", edge")]));
+        // Two lines are one list: what looks quoted in each is not in both together.
+        let mut split = HeaderMap::new();
+        for line in ["x; details=\"a", "b\", subrosa; error=x; details=\"c\""] {
+            split.append(PROXY_STATUS, HeaderValue::from_static(line));
+        }
+        strip_response(&mut split, false);
+        assert_eq!(split, fields(&[("proxy-status", "x; details=\"a, b\"")]));
+        let mut open = fields(&[("proxy-status", "x; details=\"a, subrosa")]);
+        strip_response(&mut open, false);
+        assert!(open.is_empty());
     }
 }

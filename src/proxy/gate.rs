@@ -8,7 +8,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -45,8 +45,8 @@ pub(super) struct Bounds {
 #[derive(Debug, Default)]
 pub(super) struct Control {
     inner: Mutex<Shared>,
-    /// A request has been passed on, and its answer has not ended.
-    busy: AtomicBool,
+    /// How many requests were passed on whose answers have not ended.
+    under_way: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -80,9 +80,13 @@ impl Control {
         self.decide(Verdict::Switched);
     }
 
-    /// The answer of the exchange has ended.
+    /// The answer of an exchange has ended.
     pub(super) fn exchange_ended(&self) {
-        self.busy.store(false, Ordering::Relaxed);
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn exchange_begins(&self) {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
     }
 
     fn decide(&self, verdict: Verdict) {
@@ -171,7 +175,7 @@ impl<S> Gate<S> {
     fn refuse(&mut self, refusal: Refusal) {
         let placeholder = if self.raw.starts_with(b"HEAD ") { PLACEHOLDER_HEAD } else { PLACEHOLDER };
         self.control.store_refusal(refusal);
-        self.control.busy.store(true, Ordering::Relaxed);
+        self.control.exchange_begins();
         self.raw.clear();
         self.passed.extend_from_slice(placeholder);
         self.state = State::Refused;
@@ -216,7 +220,8 @@ impl<S> Gate<S> {
                     // What was decided on an earlier head says nothing about this one.
                     self.control.lock().verdict = None;
                 }
-                self.control.busy.store(true, Ordering::Relaxed);
+                self.control.exchange_begins();
+                self.wait = Wait::Nothing;
                 self.is_first = false;
                 true
             }
@@ -270,7 +275,7 @@ impl<S> Gate<S> {
     fn due(&self) -> Wait {
         match self.state {
             State::Head { .. } if !self.raw.is_empty() => Wait::Head,
-            State::Head { .. } if self.control.busy.load(Ordering::Relaxed) => Wait::Nothing,
+            State::Head { .. } if self.control.under_way.load(Ordering::Relaxed) > 0 => Wait::Nothing,
             State::Head { .. } if self.is_first => Wait::Head,
             State::Head { .. } => Wait::Idle,
             State::Length(_) | State::Chunked(_) => Wait::Body,
@@ -292,6 +297,14 @@ impl<S> Gate<S> {
             arm(&mut self.alarm, bound);
         }
         due != Wait::Nothing && self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready())
+    }
+
+    /// Bytes came. A content's wait begins anew when the next one is waited for, and not before:
+    /// while nobody asks for bytes the client is not to blame. A head's goes on.
+    fn heard(&mut self) {
+        if self.wait == Wait::Body {
+            self.wait = Wait::Nothing;
+        }
     }
 
     /// What is done when a bound was reached.
@@ -341,9 +354,7 @@ impl<S: AsyncRead + Unpin> Gate<S> {
         let mut buffer = ReadBuf::uninit(&mut scratch[..room]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buffer))?;
         self.raw.extend_from_slice(buffer.filled());
-        if self.wait == Wait::Body {
-            arm(&mut self.alarm, Some(self.bounds.body));
-        }
+        self.heard();
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
@@ -356,9 +367,7 @@ impl<S: AsyncRead + Unpin> Gate<S> {
         buf.advance(count);
         let left = left - count as u64;
         self.state = if left == 0 { State::Head { scanned: 0 } } else { State::Length(left) };
-        if self.wait == Wait::Body {
-            arm(&mut self.alarm, Some(self.bounds.body));
-        }
+        self.heard();
         Poll::Ready(Ok(()))
     }
 }
@@ -400,17 +409,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
                 // An idle connection holds no buffer.
                 this.raw = BytesMut::new();
             }
-            if this.overdue(cx) {
-                if this.give_up()? {
-                    continue;
-                }
-                return Poll::Ready(Ok(()));
-            }
-            if let State::Length(left) = this.state {
-                return this.read_length(cx, buf, left);
-            }
-            if ready!(this.fill(cx, buf.remaining()))? == 0 {
-                return Poll::Ready(Ok(()));
+            // What came in time counts, also if nobody looked for it in time.
+            let read = match this.state {
+                State::Length(left) => this.read_length(cx, buf, left).map_ok(|()| None),
+                _ => this.fill(cx, buf.remaining()).map_ok(Some),
+            };
+            match read {
+                Poll::Ready(Ok(Some(1..))) => {}
+                Poll::Ready(read) => return Poll::Ready(read.map(drop)),
+                Poll::Pending if !this.overdue(cx) => return Poll::Pending,
+                Poll::Pending if this.give_up()? => {}
+                Poll::Pending => return Poll::Ready(Ok(())),
             }
         }
     }

@@ -22,5 +22,5 @@ mod service;
 mod tunnel;
 mod wire;
 
-pub use context::{Budget, Cleartext, Door, Narrow, Settings, Shared};
+pub use context::{Budget, Budgets, Cleartext, Door, Narrow, Settings, Shared};
 pub use outgoing::Outgoing;

@@ -9,15 +9,19 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::context::Share;
+use super::context::Room;
 use super::gate::Control;
-use crate::inject::{Refusal, holds_reference};
+use crate::inject::{Plaintext, Refusal, holds_reference};
 
 /// Any error of a content.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The content of a request as it goes out.
-pub struct Outgoing(Kind);
+pub struct Outgoing {
+    kind: Kind,
+    /// What the request takes of the budgets for held bytes.
+    _room: Option<Arc<Room>>,
+}
 
 enum Kind {
     Held(Held),
@@ -30,23 +34,60 @@ pub(super) struct Held {
     pub(super) trailers: Option<HeaderMap>,
     /// It came chunked and goes out chunked.
     pub(super) chunked: bool,
-    /// What it takes of the budget for held contents.
-    pub(super) share: Option<Share>,
+}
+
+/// A content's bytes, which hold their room until the last reader has let go of them.
+struct Roomy {
+    bytes: Text,
+    _room: Arc<Room>,
+}
+
+enum Text {
+    Received(Bytes),
+    Rewritten(Plaintext),
+}
+
+impl AsRef<[u8]> for Roomy {
+    fn as_ref(&self) -> &[u8] {
+        match &self.bytes {
+            Text::Received(bytes) => bytes,
+            Text::Rewritten(bytes) => bytes,
+        }
+    }
+}
+
+/// The bytes that go out: the rewritten ones, or those that came.
+pub(super) fn bytes(received: Bytes, rewritten: Option<Plaintext>, room: &Arc<Room>) -> Bytes {
+    let bytes = rewritten.map_or(Text::Received(received), Text::Rewritten);
+    Bytes::from_owner(Roomy { bytes, _room: Arc::clone(room) })
 }
 
 impl Outgoing {
     /// No content.
     pub(super) fn empty() -> Self {
-        Self::held(Held { content: None, trailers: None, chunked: false, share: None })
+        Self::held(Held { content: None, trailers: None, chunked: false })
     }
 
     pub(super) fn held(held: Held) -> Self {
-        Self(Kind::Held(held))
+        Self { kind: Kind::Held(held), _room: None }
+    }
+
+    /// The same, holding `room` as long as it is on its way.
+    pub(super) fn within(self, room: Arc<Room>) -> Self {
+        Self { _room: Some(room), ..self }
+    }
+
+    /// The trailers of a held content.
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        match &self.kind {
+            Kind::Held(held) => held.trailers.as_ref(),
+            Kind::Streaming { .. } => None,
+        }
     }
 
     /// Bytes are passed on as they come. A reference in the trailers breaks the exchange off.
     pub(super) fn streaming(content: Incoming, control: Arc<Control>, search_trailers: bool) -> Self {
-        Self(Kind::Streaming { content, control, search_trailers })
+        Self { kind: Kind::Streaming { content, control, search_trailers }, _room: None }
     }
 }
 
@@ -55,7 +96,6 @@ impl Held {
         if let Some(content) = self.content.take().filter(|content| !content.is_empty()) {
             return Some(Frame::data(content));
         }
-        self.share = None;
         self.chunked = false;
         self.trailers.take().map(Frame::trailers)
     }
@@ -76,7 +116,7 @@ impl Body for Outgoing {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Held(held) => Poll::Ready(held.next().map(Ok)),
             Kind::Streaming { content, control, search_trailers } => {
                 let frame = ready!(Pin::new(content).poll_frame(cx));
@@ -93,14 +133,14 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Held(held) => !held.chunked && held.trailers.is_none() && held.content.as_ref().is_none_or(Bytes::is_empty),
             Kind::Streaming { content, .. } => content.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Held(held) if held.chunked || held.trailers.is_some() => SizeHint::default(),
             Kind::Held(held) => SizeHint::with_exact(held.content.as_ref().map_or(0, |content| content.len() as u64)),
             Kind::Streaming { content, .. } => content.size_hint(),

@@ -13,30 +13,46 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::client_auth::Caller;
 use super::context::Door;
 use super::tunnel;
 
 /// One buffer for each direction.
 const BUFFER: usize = 64 * 1024;
 
+/// How often a relayed connection's right is looked at: so long a revoked runner may go on.
+const STILL: Duration = Duration::from_secs(1);
+
 /// Relays a tunnel that is passed through, in a task of its own.
-pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: TcpStream) {
+pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: TcpStream, caller: Caller) {
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
         if let Some((stream, early)) = tunnel::client_side(client).await {
-            relay(Prefixed::new(early.freeze(), stream), upstream, door.shared.settings.tunnel).await;
+            let relayed = relay(Prefixed::new(early.freeze(), stream), upstream, door.shared.settings.tunnel);
+            while_permitted(relayed, &door, &caller).await;
         }
     });
 }
 
 /// Relays what follows a 101, in a task of its own.
-pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade) {
+pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, caller: Caller) {
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
         if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
-            relay(TokioIo::new(client), TokioIo::new(upstream), door.shared.settings.tunnel).await;
+            let relayed = relay(TokioIo::new(client), TokioIo::new(upstream), door.shared.settings.tunnel);
+            while_permitted(relayed, &door, &caller).await;
         }
     });
+}
+
+/// Relays for as long as the caller may be served: no request comes by at which it could be asked.
+async fn while_permitted(relayed: impl Future<Output = ()>, door: &Door, caller: &Caller) {
+    let mut relayed = std::pin::pin!(relayed);
+    while caller.still(&door.shared).is_ok() {
+        if tokio::time::timeout(STILL, relayed.as_mut()).await.is_ok() {
+            return;
+        }
+    }
 }
 
 /// Copies both ways until both have ended, one fails, or no byte came for `silence`.

@@ -171,14 +171,7 @@ impl Visitor {
             }
         };
         case.origin = Some(origin.clone());
-        let visit = Visit {
-            door: &self.door,
-            caller: &caller,
-            origin: &origin,
-            control: &self.control,
-            pinned: &self.pinned,
-            request_id: &case.id,
-        };
+        let visit = Visit { door: &self.door, caller: &caller, origin: &origin, control: &self.control, pinned: &self.pinned };
         exchange::exchange(&visit, request, seen).await
     }
 

@@ -38,8 +38,8 @@ pub(super) async fn connect(
     let upgrade = hyper::upgrade::on(&mut request);
     if door.shared.settings.passes_through(&authority.host) {
         caller.may_reach(&authority.host)?;
-        let upstream = door.upstream.dial(&Origin::new(Scheme::Https, authority)).await?;
-        relay::pass_through(door.clone(), upgrade, upstream);
+        let upstream = door.upstream.dial(&caller.tenant, &Origin::new(Scheme::Https, authority)).await?;
+        relay::pass_through(door.clone(), upgrade, upstream, caller);
     } else {
         tokio::spawn(look_inside(door.clone(), upgrade, authority, caller));
     }

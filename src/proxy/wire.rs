@@ -167,7 +167,7 @@ impl<'a> Fields<'a> {
         if is_connect && framing != Framing::Length(0) {
             return Err(Refusal::malformed("A CONNECT request has no content."));
         }
-        Ok(Head { framing, may_switch: is_connect || (self.upgrade && framing == Framing::Length(0)) })
+        Ok(Head { framing, may_switch: is_connect || (self.upgrade && is_1_1 && framing == Framing::Length(0)) })
     }
 }
 
@@ -181,7 +181,9 @@ fn chunked(coding: &[u8], is_1_1: bool) -> Result<Framing, Refusal> {
 fn parse_length(value: &[u8]) -> Result<u64, Refusal> {
     let digits = value.iter().all(u8::is_ascii_digit);
     let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-    length.filter(|_| digits).ok_or_else(|| Refusal::malformed("Content-Length is not one number in plain digits."))
+    // Beyond this the HTTP library itself would say no.
+    let sane = |length: &u64| digits && *length <= i64::MAX as u64;
+    length.filter(sane).ok_or_else(|| Refusal::malformed("Content-Length is not one number in plain digits, or too large."))
 }
 
 fn target(is_connect: bool, target: &str) -> Result<(), Refusal> {
@@ -189,10 +191,10 @@ fn target(is_connect: bool, target: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::HeadTooLarge, format!("The target is over {MAX_TARGET} bytes long.")));
     }
     if is_connect {
-        return authority(target).and_then(|authority| {
-            let missing = || Refusal::malformed("CONNECT needs `host:port`, and the port is missing.");
-            authority.port.map(|_| ()).ok_or_else(missing)
-        });
+        if authority(target)?.port.is_none() {
+            return Err(Refusal::malformed("CONNECT needs `host:port`, and the port is missing."));
+        }
+        return parsable(target);
     }
     if target.contains('#') {
         return Err(Refusal::malformed(

@@ -86,6 +86,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
     use tokio_rustls::TlsAcceptor;
 
+    use super::super::Tenant;
     use super::super::settings::{ResolveTo, Settings};
     use super::super::test_server::{SOON, Server, fetch, settings, upstream};
     use super::*;
@@ -149,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn a_tunnel_is_dialled_without_delay() {
         let server = Server::answering("").await;
-        let stream = upstream(settings()).dial(&server.origin()).await.expect("connected");
+        let stream = upstream(settings()).dial(&Tenant("t".into()), &server.origin()).await.expect("connected");
         assert!(stream.nodelay().expect("an option"));
     }
 

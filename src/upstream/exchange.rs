@@ -107,7 +107,7 @@ where
     /// or nothing is sent: a secret may be on its way in cleartext because of that promise.
     async fn reconnect(&self) -> Result<Connection<B>, Error> {
         let origin = &self.key.origin;
-        let (route, left) = self.upstream.route(origin).await?;
+        let (route, left) = self.upstream.route(&self.key.tenant, origin).await?;
         if origin.scheme == Scheme::Http && self.opened == Opened::ByConfig && route.opened != Opened::ByConfig {
             let cause = "its address changed meanwhile to one that the config does not open; try again".to_owned();
             return Err(Error::Refused { origin: origin.clone(), cause });
@@ -451,7 +451,7 @@ mod tests {
         let upstream = upstream(settings());
         let (tenant, origin) = (tenant("t"), origin("h.example"));
         is_send(&upstream.reserve(&tenant, &origin, None));
-        is_send(&upstream.dial(&origin));
+        is_send(&upstream.dial(&tenant, &origin));
         let sending = async { upstream.reserve(&tenant, &origin, None).await?.send(request("GET", "")).await };
         is_send(&sending);
         let _: Option<Full<Bytes>> = None;

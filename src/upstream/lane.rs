@@ -16,6 +16,7 @@ use super::egress::Opened;
 use super::error::{BoxError, Error, Wait};
 use super::exchange::Exchange;
 use super::home::{Home, Kept, Key, Pinned, Tenant, WayHome};
+use super::lookups::Lookups;
 use super::pool::Pool;
 use super::resolve::{Route, resolve};
 use super::returning::Returning;
@@ -30,11 +31,12 @@ const FRESHLY_USED: Duration = Duration::from_secs(1);
 pub struct Upstream<B> {
     pub(super) settings: Arc<Settings>,
     pub(super) pool: Pool<B>,
+    lookups: Lookups,
 }
 
 impl<B> Clone for Upstream<B> {
     fn clone(&self) -> Self {
-        Self { settings: Arc::clone(&self.settings), pool: self.pool.clone() }
+        Self { settings: Arc::clone(&self.settings), pool: self.pool.clone(), lookups: self.lookups.clone() }
     }
 }
 
@@ -62,7 +64,7 @@ where
     /// A way out with no connections yet.
     pub fn new(settings: Arc<Settings>) -> Self {
         let pool = Pool::new(&settings);
-        Self { settings, pool }
+        Self { settings, pool, lookups: Lookups::default() }
     }
 
     /// A connection that is kept for this tenant and origin (the client's own in `pinned` first),
@@ -88,13 +90,13 @@ where
     }
 
     /// A TCP connection for a tunnel that is passed through: resolved, checked and dialled.
-    pub async fn dial(&self, origin: &Origin) -> Result<TcpStream, Error> {
-        let (route, left) = self.route(origin).await?;
+    pub async fn dial(&self, tenant: &Tenant, origin: &Origin) -> Result<TcpStream, Error> {
+        let (route, left) = self.route(tenant, origin).await?;
         within(origin, left, &self.settings, dial::tcp(origin, route)).await
     }
 
     async fn lane_to_dial(&self, key: Key, pinned: Option<Pinned<B>>) -> Result<Lane<B>, Error> {
-        let (route, left) = self.route(&key.origin).await?;
+        let (route, left) = self.route(&key.tenant, &key.origin).await?;
         Ok(Lane { upstream: self.clone(), key, pinned, opened: route.opened, way: Way::Dial(route, left) })
     }
 
@@ -106,10 +108,11 @@ where
     }
 
     /// Resolves and checks; what is left of the time to connect comes with it.
-    pub(super) async fn route(&self, origin: &Origin) -> Result<(Route, Duration), Error> {
+    pub(super) async fn route(&self, tenant: &Tenant, origin: &Origin) -> Result<(Route, Duration), Error> {
         let begun = Instant::now();
         let limit = self.settings.connect_timeout;
-        let route = within(origin, limit, &self.settings, resolve(&self.settings, origin)).await?;
+        let permit = self.lookups.permit(tenant);
+        let route = within(origin, limit, &self.settings, resolve(&self.settings, origin, permit)).await?;
         Ok((route, limit.saturating_sub(begun.elapsed())))
     }
 

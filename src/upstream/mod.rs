@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod home;
 mod lane;
+mod lookups;
 mod pool;
 mod progress;
 mod resolve;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::egress::{Denied, Opened};
 use super::error::Error;
+use super::lookups::Permit;
 use super::settings::Settings;
 use crate::origin::{Host, Origin};
 
@@ -19,8 +20,12 @@ pub(super) struct Route {
     pub(super) opened: Opened,
 }
 
-/// The addresses of `origin` that may be dialled.
-pub(super) async fn resolve(settings: &Settings, origin: &Origin) -> Result<Route, Error> {
+/// The addresses of `origin` that may be dialled. A name is looked up once there is a `permit`.
+pub(super) async fn resolve(
+    settings: &Settings,
+    origin: &Origin,
+    permit: impl Future<Output = Option<Permit>>,
+) -> Result<Route, Error> {
     if let Some(fixed) = settings.resolve.get(&origin.host) {
         let address = SocketAddr::new(fixed.ip, fixed.port.unwrap_or(origin.port));
         settings.rules.check_own(address)?;
@@ -28,7 +33,7 @@ pub(super) async fn resolve(settings: &Settings, origin: &Origin) -> Result<Rout
     }
     let found = match &origin.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, origin.port)],
-        Host::Name(name) => look_up(name, origin).await?,
+        Host::Name(name) => look_up(name, origin, permit.await).await?,
     };
     permitted(settings, found).map_err(|denied| match denied {
         Some(denied) => Error::Denied(denied),
@@ -36,8 +41,15 @@ pub(super) async fn resolve(settings: &Settings, origin: &Origin) -> Result<Rout
     })
 }
 
-async fn look_up(name: &str, origin: &Origin) -> Result<Vec<SocketAddr>, Error> {
-    let found = tokio::net::lookup_host((name, origin.port)).await;
+/// In a task of its own, with its permit: who no longer waits for it has not ended it.
+async fn look_up(name: &str, origin: &Origin, permit: Option<Permit>) -> Result<Vec<SocketAddr>, Error> {
+    let (name, port) = (name.to_owned(), origin.port);
+    let looked_up = tokio::spawn(async move {
+        let found = tokio::net::lookup_host((name, port)).await.map(Vec::from_iter);
+        drop(permit);
+        found
+    });
+    let found = looked_up.await.unwrap_or_else(|fault| Err(fault.into()));
     let found = found.map_err(|error| Error::Unresolvable { host: origin.host.clone(), cause: error.to_string() })?;
     let mut addresses = Vec::new();
     for address in found {
@@ -91,7 +103,7 @@ mod tests {
 
     use super::super::settings::ResolveTo;
     use super::super::test_server::{Server, fetch, origin, settings, upstream};
-    use super::super::{Allow, Rules};
+    use super::super::{Allow, Rules, Tenant};
     use super::*;
 
     fn under(allow: &[&str]) -> Settings {
@@ -113,7 +125,7 @@ mod tests {
         for (authority, address) in
             [("crm.invalid", "10.1.2.3:80"), ("crm.invalid:81", "10.1.2.3:81"), ("port.invalid:81", "10.1.2.3:8443")]
         {
-            let route = resolve(&settings, &origin(authority)).await.expect(authority);
+            let route = resolve(&settings, &origin(authority), async { None }).await.expect(authority);
             assert_eq!(route, Route { addresses: addresses(&[address]), opened: Opened::ByConfig }, "{authority}");
         }
     }
@@ -133,7 +145,7 @@ mod tests {
         let mut settings = under(&[]);
         let ip = "127.0.0.1".parse().expect("an address");
         settings.resolve.insert(Host::parse("loop.invalid").expect("a host"), ResolveTo { ip, port: Some(8080) });
-        let error = resolve(&settings, &origin("loop.invalid")).await.expect_err("its own port");
+        let error = resolve(&settings, &origin("loop.invalid"), async { None }).await.expect_err("its own port");
         assert!(error.to_string().contains("this proxy itself"), "{error}");
     }
 
@@ -145,7 +157,7 @@ mod tests {
         for authority in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::ffff:127.0.0.1]:{port}")] {
             let error = fetch(&upstream, &origin(&authority), "GET").await.expect_err(&authority);
             assert!(matches!(error, Error::Denied(_)), "{authority}: {error}");
-            let error = upstream.dial(&origin(&authority)).await.expect_err(&authority);
+            let error = upstream.dial(&Tenant("t".into()), &origin(&authority)).await.expect_err(&authority);
             assert!(error.to_string().contains("egress.allow"), "{authority}: {error}");
         }
         assert_eq!(server.accepted(), 0);
@@ -153,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_without_an_address_is_named() {
-        let error = resolve(&under(&[]), &origin("no-such-name.invalid")).await.expect_err("no such name");
+        let error = resolve(&under(&[]), &origin("no-such-name.invalid"), async { None }).await.expect_err("no such name");
         assert!(matches!(error, Error::Unresolvable { .. }), "{error}");
         assert!(error.to_string().contains("no-such-name.invalid"), "{error}");
     }

@@ -21,6 +21,10 @@ const AMBIGUOUS: &[(&str, &str)] = &[
     ("a length with a sign", "POST @/ HTTP/1.1\r\nHost: api.crm.example.com\r\nContent-Length: +1\r\n\r\na"),
     ("a length in hex", "POST @/ HTTP/1.1\r\nHost: api.crm.example.com\r\nContent-Length: 0x1\r\n\r\na"),
     ("a length beyond numbers", "POST @/ HTTP/1.1\r\nHost: api.crm.example.com\r\nContent-Length: 99999999999999999999\r\n\r\na"),
+    (
+        "a length beyond what can be counted",
+        "POST @/ HTTP/1.1\r\nHost: api.crm.example.com\r\nContent-Length: 18446744073709551615\r\n\r\na",
+    ),
     ("gzip, chunked", "POST @/ HTTP/1.1\r\nHost: api.crm.example.com\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     (
         "chunked twice",
@@ -150,6 +154,7 @@ async fn absurd_hosts_are_refused() {
         "[fe80::1%25lo]",
         "api.crm.example.com:80:80",
         "*.example.com",
+        "b\u{fc}cher.example",
         "",
     ] {
         for head in [get(&format!("http://{host}/"), ""), format!("CONNECT {host}:443 HTTP/1.1\r\nHost: {CRM}\r\n\r\n")] {

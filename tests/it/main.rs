@@ -23,3 +23,4 @@ mod store;
 mod support;
 mod trust;
 mod tunnels;
+mod wire;
