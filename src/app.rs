@@ -6,7 +6,7 @@ mod workers;
 pub use workers::serve;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -40,6 +40,16 @@ pub enum AppError {
         store: PathBuf,
         /// Where the key should be.
         key: PathBuf,
+    },
+    /// There is a key that a store was made with, and the store is nowhere.
+    #[error(
+        "{store} is missing, and {note} says that there was one: put the data directory back (is its volume mounted?), or remove its line in {note} to begin with an empty store; nothing was changed"
+    )]
+    StoreMissing {
+        /// The store.
+        store: PathBuf,
+        /// The note beside the key.
+        note: PathBuf,
     },
     /// The store cannot be opened.
     #[error(transparent)]
@@ -117,6 +127,7 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
         Engine::Memory => store::Engine::Memory,
     };
     let ledger = Arc::new(Ledger::open(store::open(engine).await?, Sealer::new(key)).await?);
+    note_store(config);
     for fault in ledger.faults() {
         tracing::error!(record = %fault.key, reason = %fault.reason, "a stored record cannot be used");
     }
@@ -126,14 +137,14 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
 }
 
 impl Rooms {
-    /// What the door for people asks.
-    pub fn admin_state(&self, config: &Config) -> admin::State {
+    /// What the door for people asks; `ca` is the CA's certificate, PEM.
+    pub fn admin_state(&self, config: &Config, ca: &str) -> admin::State {
         let narrow = config.injection.narrow.iter().map(|narrow| (narrow.hosts.clone(), narrow.surfaces));
         admin::State {
             vault: Arc::clone(&self.vault),
             identity: Arc::clone(&self.identity),
             audit: Arc::clone(&self.audit),
-            ca: std::fs::read_to_string(&config.intercept.ca_certificate).unwrap_or_default().into(),
+            ca: ca.to_owned().into(),
             narrow: narrow.collect(),
         }
     }
@@ -153,6 +164,7 @@ pub fn check_sources(config: &Config) -> Result<(), AppError> {
 /// order; made on first start when it is nowhere.
 fn key(config: &Config) -> Result<KeyEncryptionKey, AppError> {
     if let Some(key) = present_key(config)? {
+        check_store(config)?;
         return Ok(key);
     }
     if config.store.engine == Engine::Memory {
@@ -170,6 +182,46 @@ fn key(config: &Config) -> Result<KeyEncryptionKey, AppError> {
         "made a new key-encryption key; keep a copy of this file apart from the data, without it no secret can be read"
     );
     Ok(key)
+}
+
+/// Beside the key's file: that a store was made with it, and where.
+fn store_note(config: &Config) -> PathBuf {
+    let mut name = config.keys.file.clone().into_os_string();
+    name.push(".store");
+    PathBuf::from(name)
+}
+
+/// A store that was there and is not is lost or not mounted. To begin a new one without a word would
+/// forget every runner, and with them that a token is needed.
+fn check_store(config: &Config) -> Result<(), AppError> {
+    let (store, note) = (config.data_dir.join("store"), store_note(config));
+    if config.store.engine == Engine::Sled && !store.exists() && notes(&note).lines().any(|line| line == place(config)) {
+        return Err(AppError::StoreMissing { store, note });
+    }
+    Ok(())
+}
+
+/// The data directory, as it stands in the note.
+fn place(config: &Config) -> String {
+    std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()).display().to_string()
+}
+
+fn notes(note: &Path) -> String {
+    std::fs::read_to_string(note).unwrap_or_default()
+}
+
+/// Keys may be mounted read-only; then there is no note, and a store that is lost is not missed.
+fn note_store(config: &Config) {
+    let (note, place) = (store_note(config), place(config));
+    let before = notes(&note);
+    if config.store.engine != Engine::Sled || !config.keys.file.exists() || before.lines().any(|line| line == place) {
+        return;
+    }
+    let explained = "# Where stores were made with this key. Without its line a lost store is begun anew.\n";
+    let before = if before.is_empty() { explained } else { &before };
+    if let Err(fault) = std::fs::write(&note, format!("{before}{place}\n")) {
+        tracing::debug!(%fault, file = %note.display(), "no note of the store could be left beside its key");
+    }
 }
 
 fn present_key(config: &Config) -> Result<Option<KeyEncryptionKey>, AppError> {

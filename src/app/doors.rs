@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use axum::Router;
@@ -69,6 +69,20 @@ fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let apart = directory.join(".admin");
     private(directory).and_then(|()| private(&apart)).map_err(fault)?;
+    for own in [directory, &apart] {
+        let metadata = std::fs::metadata(own).map_err(fault)?;
+        if metadata.mode() & 0o022 != 0 {
+            let own = own.display();
+            return Err(AppError::Start(format!(
+                "{own} may be written by others (mode {:o}), who could put a socket of theirs there and be handed values: chmod go-w {own}",
+                metadata.mode() & 0o777
+            )));
+        }
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        let path = path.display();
+        return Err(AppError::Start(format!("another server answers at {path}; stop that one, or choose another data_dir")));
+    }
     let bare = apart.join("sock");
     match std::fs::remove_file(&bare) {
         Err(gone) if gone.kind() != std::io::ErrorKind::NotFound => return Err(fault(gone)),
@@ -84,8 +98,6 @@ fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     #[tokio::test]

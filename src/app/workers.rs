@@ -38,7 +38,7 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     let drain = Drain::new();
     let workers = worker_count(&config);
     let front = bind_front(&config, workers)?;
-    let doors = Doors::bind(&config, rooms.admin_state(&config))?;
+    let doors = Doors::bind(&config, rooms.admin_state(&config, authority.certificate_pem()))?;
     let own_ports = front
         .iter()
         .flatten()

@@ -4,6 +4,7 @@
 //! same routes answer in this process. So there is one set of rules, and one code path.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -94,12 +95,29 @@ impl Call {
 impl Api {
     /// Finds out who answers.
     pub(super) async fn open(config: &Config) -> Result<Self, CliError> {
+        Self::find(config, true).await
+    }
+
+    /// The same for what can only be done where something is: nothing is made.
+    pub(super) async fn open_present(config: &Config) -> Result<Self, CliError> {
+        Self::find(config, false).await
+    }
+
+    async fn find(config: &Config, may_begin: bool) -> Result<Self, CliError> {
         let socket = app::admin_socket(config);
         match UnixStream::connect(&socket).await {
-            Ok(_) => Ok(Self::Server(socket)),
+            Ok(stream) => check_peer(&stream, &socket, config).map(|()| Self::Server(socket)),
             Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                let store = config.data_dir.join("store");
+                if !may_begin && config.store.engine == Engine::Sled && !store.exists() {
+                    return Err(CliError::failed(format!(
+                        "there is no store at {} and no server is running; is this the right directory, or --config?",
+                        store.display()
+                    )));
+                }
                 let rooms = app::open_vaults(config).await?;
-                let router = admin::socket_router(rooms.admin_state(config));
+                // Nobody asks for the CA's certificate here; it may not have been made yet.
+                let router = admin::socket_router(rooms.admin_state(config, ""));
                 Ok(Self::Here { router, lasting: config.store.engine != Engine::Memory })
             }
             Err(fault) => Err(CliError::failed(format!(
@@ -137,6 +155,25 @@ impl Api {
             }
         }
     }
+}
+
+/// Values go to nobody but this user's server, root's, or (for root) that of the directory's owner:
+/// where others may write, others may have put the socket.
+fn check_peer(stream: &UnixStream, socket: &std::path::Path, config: &Config) -> Result<(), CliError> {
+    let unknown = |fault| CliError::failed(format!("whose server answers at {} cannot be told: {fault}", socket.display()));
+    let peer = stream.peer_cred().map_err(unknown)?.uid();
+    // The other end of a pair is this process.
+    let (mine, _) = UnixStream::pair().map_err(unknown)?;
+    let me = mine.peer_cred().map_err(unknown)?.uid();
+    let owner = std::fs::metadata(&config.data_dir).map_err(unknown)?.uid();
+    if peer == me || peer == 0 || (me == 0 && peer == owner) {
+        return Ok(());
+    }
+    Err(CliError::failed(format!(
+        "{} is answered by another user (id {peer}), and values are not handed to others; run this as that user, \
+         or see who made the socket",
+        socket.display()
+    )))
 }
 
 async fn over_socket(socket: &std::path::Path, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), CliError> {

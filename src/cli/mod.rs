@@ -19,6 +19,7 @@ mod out;
 mod runner;
 mod secret;
 mod serve;
+mod shield;
 mod test;
 mod trust_files;
 mod value;
@@ -101,6 +102,9 @@ impl Cli {
             Command::Serve => logs::start(&config.log),
             _ => logs::start_quiet(),
         }
+        if self.command.holds_values() {
+            shield::keep_memory();
+        }
         match self.command {
             Command::Serve => serve::run(config).await,
             Command::Demo => demo::run().await,
@@ -114,6 +118,14 @@ impl Cli {
             Command::Health => health::run(&config).await,
             Command::Completions(_) => Ok(()),
         }
+    }
+}
+
+impl Command {
+    /// Whether keys or values come into this process. `run` becomes another program, whose limits are
+    /// its own.
+    fn holds_values(&self) -> bool {
+        matches!(self, Self::Serve | Self::Demo | Self::Secret(_) | Self::Runner(_) | Self::Test(_))
     }
 }
 

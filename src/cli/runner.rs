@@ -49,7 +49,10 @@ pub(super) enum Command {
 
 /// Carries the command out.
 pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliError> {
-    let api = Api::open(config).await?;
+    let api = match command {
+        Command::Create { .. } => Api::open(config).await?,
+        Command::List { .. } | Command::Revoke { .. } => Api::open_present(config).await?,
+    };
     match command {
         Command::Create { name, secrets, hosts, of: whose, json } => {
             // No pattern at all means every name; an empty list would mean none.
@@ -82,6 +85,9 @@ fn list(runners: &Value, json: bool) -> Result<(), CliError> {
         return out::line(&format!("{runners:#}"));
     }
     let row = |runner: &Value| {
+        if runner["fault"].is_string() {
+            return vec![text(&runner["name"]), "CANNOT BE USED".to_owned(), text(&runner["fault"]), String::new()];
+        }
         let declared = if runner["declared"] == true { "config" } else { "" };
         let secrets = if runner["secrets"].is_null() { "all".to_owned() } else { texts(&runner["secrets"], "none") };
         vec![text(&runner["name"]), secrets, texts(&runner["hosts"], "all"), declared.to_owned()]

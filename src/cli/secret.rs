@@ -129,13 +129,27 @@ pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliErro
 }
 
 impl LimitArguments {
-    fn put(&self, members: &mut Map<String, Value>) {
-        if self.surfaces.is_none() && self.headers.is_empty() && !self.url_encoded {
+    fn is_empty(&self) -> bool {
+        self.surfaces.is_none() && self.headers.is_empty() && !self.url_encoded
+    }
+
+    /// The limits that were named, and those of `present` for the rest.
+    fn put(&self, present: &Value, members: &mut Map<String, Value>) {
+        if self.is_empty() {
             return;
         }
-        let surfaces: Vec<&str> = self.surfaces.unwrap_or_default().iter().map(crate::secret::Surface::as_str).collect();
-        let limits = serde_json::json!({ "surfaces": surfaces, "headers": self.headers, "url_encoded": self.url_encoded });
-        members.insert("limits".to_owned(), limits);
+        let mut limits = present.as_object().cloned().unwrap_or_default();
+        if let Some(surfaces) = self.surfaces {
+            let surfaces: Vec<&str> = surfaces.iter().map(crate::secret::Surface::as_str).collect();
+            limits.insert("surfaces".to_owned(), surfaces.into());
+        }
+        if !self.headers.is_empty() {
+            limits.insert("headers".to_owned(), self.headers.clone().into());
+        }
+        if self.url_encoded {
+            limits.insert("url_encoded".to_owned(), true.into());
+        }
+        members.insert("limits".to_owned(), limits.into());
     }
 }
 
@@ -145,7 +159,7 @@ impl Create {
         members.insert("name".to_owned(), self.name.as_str().into());
         members.insert("description".to_owned(), self.description.unwrap_or_default().into());
         members.insert("allowed_domains".to_owned(), self.allow.into());
-        self.limits.put(&mut members);
+        self.limits.put(&Value::Null, &mut members);
         let body = self.value.given_or_asked(self.name.as_str())?.into_body(&members)?;
         let path = of(&self.of.organization, "secrets");
         Api::open(config).await?.send(Call::new(Method::POST, path).with_body(body)).await?;
@@ -166,16 +180,18 @@ impl Edit {
         if !self.allow.is_empty() || self.allow_any {
             members.insert("allowed_domains".to_owned(), self.allow.into());
         }
-        self.limits.put(&mut members);
         let given = if self.value_prompt { Some(self.value.given_or_asked(self.name.as_str())?) } else { self.value.given()? };
+        if given.is_none() && members.is_empty() && self.limits.is_empty() {
+            return Err(CliError::usage("say what to change; see `subrosa secret edit --help`"));
+        }
+        let api = Api::open_present(config).await?;
+        let present = api.send(Call::new(Method::GET, one(&self.of, &self.name))).await?;
+        self.limits.put(&present.content["limits"], &mut members);
         let call = Call::new(Method::PATCH, one(&self.of, &self.name));
         let call = match given {
             Some(given) => call.with_body(given.into_body(&members)?),
-            None if members.is_empty() => return Err(CliError::usage("say what to change; see `subrosa secret edit --help`")),
             None => call.with_json(&Value::Object(members)),
         };
-        let api = Api::open(config).await?;
-        let present = api.send(Call::new(Method::GET, one(&self.of, &self.name))).await?;
         api.send(call.if_match(present.revision)).await?;
         out::note("Changed.");
         Ok(())
@@ -183,7 +199,7 @@ impl Edit {
 }
 
 async fn list(config: &Config, whose: &Of, json: bool) -> Result<(), CliError> {
-    let answer = Api::open(config).await?.send(Call::new(Method::GET, of(&whose.organization, "secrets"))).await?;
+    let answer = Api::open_present(config).await?.send(Call::new(Method::GET, of(&whose.organization, "secrets"))).await?;
     let secrets = &answer.content["secrets"];
     if json {
         return out::line(&format!("{secrets:#}"));
@@ -196,7 +212,11 @@ async fn list(config: &Config, whose: &Of, json: bool) -> Result<(), CliError> {
     out::line(&out::table(&["NAME", "VALUE", "ALLOWED DOMAINS", "DESCRIPTION"], &rows))
 }
 
+/// A record that does not open says why in the place of what it cannot tell.
 fn row(secret: &Value) -> Vec<String> {
+    if secret["fault"].is_string() {
+        return vec![text(&secret["name"]), "CANNOT BE USED".to_owned(), String::new(), text(&secret["fault"])];
+    }
     vec![text(&secret["name"]), text(&secret["value"]), domains(secret), text(&secret["description"])]
 }
 
@@ -216,7 +236,7 @@ fn domains(secret: &Value) -> String {
 }
 
 async fn show(config: &Config, name: &SecretName, whose: &Of, json: bool) -> Result<(), CliError> {
-    let Answer { content, .. } = Api::open(config).await?.send(Call::new(Method::GET, one(whose, name))).await?;
+    let Answer { content, .. } = Api::open_present(config).await?.send(Call::new(Method::GET, one(whose, name))).await?;
     if json {
         return out::line(&format!("{content:#}"));
     }
@@ -226,6 +246,7 @@ async fn show(config: &Config, name: &SecretName, whose: &Of, json: bool) -> Res
     let rows = [
         ("Name", text(&content["name"])),
         ("Value", text(&content["value"])),
+        ("State", if content["fault"].is_string() { text(&content["fault"]) } else { "sound".to_owned() }),
         ("Description", text(&content["description"])),
         ("Allowed domains", domains(&content)),
         ("Surfaces", texts(&limits["surfaces"], "none")),
@@ -249,7 +270,7 @@ fn last_use(last: &Value) -> String {
 }
 
 async fn delete(config: &Config, name: &SecretName, whose: &Of, yes: bool) -> Result<(), CliError> {
-    let api = Api::open(config).await?;
+    let api = Api::open_present(config).await?;
     let Answer { content, revision } = api.send(Call::new(Method::GET, one(whose, name))).await?;
     if !yes {
         out::note(&format!("Last use of {name}: {}.", last_use(&content["last_use"])));

@@ -1,7 +1,7 @@
 //! `subrosa serve`: start the proxy, and tell a person at a terminal what to type next.
 
 use super::error::CliError;
-use super::{logs, out};
+use super::{logs, out, shield};
 use crate::app;
 use crate::config::Config;
 
@@ -10,6 +10,7 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     // Among JSON lines nobody looks for advice.
     let next = logs::are_for_people(&config.log).then(|| next_steps(&program(), &config));
     let ready = move || next.iter().for_each(|next| out::note(next));
+    shield::raise_descriptors(&config);
     Ok(app::serve(config, ready).await?)
 }
 

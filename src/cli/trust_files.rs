@@ -1,6 +1,9 @@
 //! The files that clients trust the CA by, beside the CA's certificate: a bundle with the system's
 //! roots, a truststore for Java, and a setting for PHP. All of them are public.
 
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -56,15 +59,16 @@ pub(super) fn prepare(config: &Config) -> Result<TrustFiles, CliError> {
     Ok(files)
 }
 
-/// The CA's certificate, PEM.
+/// The CA's certificates, PEM, and nothing else that may lie in the file.
 pub(super) fn ca(config: &Config) -> Result<String, CliError> {
     let path = &config.intercept.ca_certificate;
-    std::fs::read_to_string(path).map_err(|fault| {
+    let text = std::fs::read_to_string(path).map_err(|fault| {
         CliError::failed(format!(
             "the CA certificate {} cannot be read: {fault}; `subrosa serve` makes it on its first start",
             path.display()
         ))
-    })
+    })?;
+    Ok(with_ca(Vec::new(), &text).iter().map(|der| pem(der)).collect())
 }
 
 /// The system's roots and the CA's certificate, PEM.
@@ -109,8 +113,8 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     }
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
     let directory = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)
-        .and_then(|()| std::fs::write(&temporary, bytes))
+    public_directory(directory)
+        .and_then(|()| write_public(&temporary, bytes))
         .and_then(|()| std::fs::rename(&temporary, path))
         .map_err(|fault| {
             CliError::failed(format!(
@@ -118,6 +122,22 @@ fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
                 path.display()
             ))
         })
+}
+
+/// For everybody to enter and for its owner to change, whatever the umask says.
+fn public_directory(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    std::fs::set_permissions(directory, Permissions::from_mode(0o755))
+}
+
+/// For everybody to read and for its owner to write: who could write here would be trusted by all.
+fn write_public(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(bytes)
 }
 
 #[cfg(test)]

@@ -71,6 +71,16 @@ fn admin_tls(config: &Config) -> Result<(), Fault> {
 
 /// Private keys lie apart: from the certificates that are handed out, and from the data that is backed up.
 fn private_files(config: &Config) -> Result<(), Fault> {
+    for (key, path) in [
+        ("data_dir", &config.data_dir),
+        ("intercept.ca_certificate", &config.intercept.ca_certificate),
+        ("intercept.ca_key", &config.intercept.ca_key),
+        ("keys.file", &config.keys.file),
+    ] {
+        if path.as_os_str().is_empty() {
+            return fault(key, "this is empty; name a path, or leave it out");
+        }
+    }
     let certificates = config.intercept.ca_certificate.parent().unwrap_or(Path::new(""));
     for (key, file) in [("intercept.ca_key", &config.intercept.ca_key), ("keys.file", &config.keys.file)] {
         if is_within(file, certificates) {
@@ -99,8 +109,8 @@ fn private_files(config: &Config) -> Result<(), Fault> {
 }
 
 fn is_within(file: &Path, directory: &Path) -> bool {
-    let (file, directory) = (plain_path(file), plain_path(directory));
-    file.is_absolute() == directory.is_absolute() && file.starts_with(directory)
+    let absolute = |path: &Path| plain_path(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    absolute(file).starts_with(absolute(directory))
 }
 
 fn sizes(config: &Config) -> Result<(), Fault> {
@@ -116,9 +126,10 @@ fn sizes(config: &Config) -> Result<(), Fault> {
     if limits.head < LEAST_HEAD {
         return fault("limits.head", format!("a head needs at least \"{LEAST_HEAD}\""));
     }
-    if limits.held < injection.buffer {
+    // One tenant may take half.
+    if limits.held.0 / 2 < injection.buffer.0 {
         let text = format!(
-            "all held bodies together ({}) may not be less than one (injection.buffer, {})",
+            "all held bodies together ({}) may not be less than two (injection.buffer, {})",
             limits.held, injection.buffer
         );
         return fault("limits.held", text);

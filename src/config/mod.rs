@@ -125,6 +125,9 @@ impl Config {
     fn assemble(file: Option<&ConfigFile>, environment: Environment) -> Result<Self, ConfigError> {
         let from_file = file.map_or_else(|| Ok(Self::default()), ConfigFile::parse::<Self>)?;
         let table = file.map_or_else(|| Ok(toml::Table::new()), ConfigFile::parse::<toml::Table>)?;
+        if let Some((key, place)) = sections().find(|key| table.get(key).is_some_and(|value| !value.is_table())).zip(file) {
+            return Err(ConfigError { place: place.place_of(&key), fault: no_section(&key), key: Some(key) });
+        }
         // A variable that a value is read from is no setting, whatever it is called.
         let mut overrides = environment.overrides();
         overrides.retain(|over| from_file.variables_read().all(|variable| variable.as_str() != over.variable));
@@ -141,8 +144,23 @@ impl Config {
     }
 }
 
+/// The names of the sections.
+fn sections() -> impl Iterator<Item = String> {
+    let defaults = toml::Table::try_from(Config::default()).unwrap_or_default();
+    defaults.into_iter().filter(|(_, value)| value.is_table()).map(|(name, _)| name)
+}
+
+fn no_section(name: &str) -> String {
+    format!("this is a section and holds no value itself; write [{name}] and its keys below it")
+}
+
 /// The configuration with one variable more, by the first reading of it that fits.
 fn apply((_, table): (Config, toml::Table), over: &Override) -> Result<(Config, toml::Table), ConfigError> {
+    if let Some(section) = sections().find(|section| *section == over.key) {
+        let variable = &over.variable;
+        let fault = format!("this is a section and holds no value itself; name a key of it, as in {variable}__KEY");
+        return Err(ConfigError { place: Place::Variable(variable.clone()), key: Some(section), fault });
+    }
     let mut faults = Vec::new();
     for reading in over.readings() {
         let mut changed = table.clone();

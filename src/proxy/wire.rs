@@ -182,7 +182,7 @@ fn parse_length(value: &[u8]) -> Result<u64, Refusal> {
     let digits = value.iter().all(u8::is_ascii_digit);
     let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     // Beyond this the HTTP library itself would say no.
-    let sane = |length: &u64| digits && *length <= i64::MAX as u64;
+    let sane = |length: &u64| digits && i64::try_from(*length).is_ok();
     length.filter(sane).ok_or_else(|| Refusal::malformed("Content-Length is not one number in plain digits, or too large."))
 }
 

@@ -115,7 +115,9 @@ impl KeyEncryptionKey {
         if !metadata.is_file() {
             return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
         }
-        if mode & 0o077 != 0 {
+        // Kubernetes and systemd hand secrets over as root's files, readable by the service's group.
+        let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+        if mode & forbidden != 0 {
             return Err(KeyError::TooOpen { path: place, mode });
         }
         let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE));
@@ -217,13 +219,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("kek");
         KeyEncryptionKey::create_file(&path).expect("creates");
-        for mode in [0o640, 0o604, 0o644, 0o660, 0o610] {
+        for mode in [0o604, 0o644, 0o660, 0o610] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).expect("changes the mode");
             let said = KeyEncryptionKey::from_file(&path).expect_err("too open").to_string();
             assert!(said.contains(&format!("{mode:04o}")) && said.contains("chmod 600"), "{said}");
         }
         fs::set_permissions(&path, Permissions::from_mode(0o400)).expect("changes the mode");
         assert!(KeyEncryptionKey::from_file(&path).is_ok());
+        // As the service managers hand it over: root's, and the group's to read.
+        fs::set_permissions(&path, Permissions::from_mode(0o440)).expect("changes the mode");
+        assert_eq!(KeyEncryptionKey::from_file(&path).is_ok(), fs::metadata(&path).expect("is there").uid() == 0);
     }
 
     #[test]

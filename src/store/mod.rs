@@ -1,6 +1,7 @@
 //! Where sealed records lie: engines behind one contract.
 
 mod backend;
+mod mark;
 mod memory;
 mod sled;
 

@@ -6,6 +6,8 @@
 //!
 //! ```text
 //! directory/store.lock    held as long as the store is open
+//! directory/store.mark    how far the store must reach (`mark`)
+//! directory/store.opening what lay in store/ before the last opening that did not succeed
 //! directory/store/        sled's files
 //!   key \0 chunk number   -> version (8 bytes) and count of chunks (4), before the first; then bytes
 //!   \0revision            -> the version given last
@@ -22,11 +24,12 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sled::transaction::{ConflictableTransactionError, ConflictableTransactionResult, TransactionError, TransactionalTree};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::mark::Mark;
 use super::{Backend, Changed, Expect, Pending, StoreError, Stored, Write};
 
 /// Bytes of a value in one row. A page of sled holds 16 rows and moves to a file of its own at 128 KiB.
@@ -164,7 +167,10 @@ impl Owner {
     }
 
     fn finish(&mut self, unsynced: Vec<Unsynced>) {
-        let synced = if unsynced.is_empty() { Ok(()) } else { self.files.sync() };
+        let synced = match unsynced.last() {
+            None => Ok(()),
+            Some(last) => self.files.sync().and_then(|()| self.files.mark.set(last.revision)),
+        };
         let failed = synced.err().map(|error| self.break_with(&error.to_string()));
         for Unsynced { writes, revision, answer } in unsynced {
             let outcome = failed.clone().map_or_else(|| Ok(self.tell(writes, revision)), |why| Err(StoreError::Failed(why)));
@@ -192,7 +198,7 @@ impl Owner {
     fn break_with(&mut self, error: &str) -> String {
         let why = format!(
             "the store can no longer be written ({error}); see to the disk that holds it and restart subrosa, \
-             until then what is stored can only be read"
+             until then what is stored can only be read, and whether this last change was kept shows after the restart"
         );
         self.broken.get_or_insert(why).clone()
     }
@@ -206,8 +212,7 @@ fn commit(view: &TransactionalTree, writes: &[Write]) -> ConflictableTransaction
     for write in writes {
         chunks.push(check(view, write)?);
     }
-    let last = view.get(REVISION)?.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes);
-    let revision = last + 1;
+    let revision = version(view.get(REVISION)?) + 1;
     view.insert(REVISION, &revision.to_be_bytes())?;
     for (write, old_chunks) in writes.iter().zip(chunks) {
         let (key, new_chunks) = match write {
@@ -219,6 +224,10 @@ fn commit(view: &TransactionalTree, writes: &[Write]) -> ConflictableTransaction
         }
     }
     Ok(revision)
+}
+
+fn version(row: Option<sled::IVec>) -> u64 {
+    row.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
 /// How many chunks the key has now, if what the write expects holds.
@@ -286,7 +295,10 @@ struct Files {
     // Dropped in this order: the lock goes last.
     db: sled::Db,
     log: File,
-    directory: PathBuf,
+    mark: Mark,
+    blobs: PathBuf,
+    /// When a file was made or removed there last. sled opens files; syncing opens none.
+    blobs_changed: Option<SystemTime>,
     _lock: File,
 }
 
@@ -298,37 +310,96 @@ impl Files {
         let store = directory.join("store");
         DirBuilder::new().recursive(true).mode(0o700).create(&store).map_err(|error| failed("created", error))?;
         let lock = lock(directory)?.map_err(|error| failed("locked", error))?;
+        let mark = Mark::open(directory).map_err(|error| failed("read (store.mark)", error))?;
         remove_half_made_snapshots(&store).map_err(|error| failed("tidied", error))?;
+        let aside = Aside::of(directory, &store).map_err(|error| failed("copied before opening it", error))?;
         let db = open_sled(directory, &store)?;
+        reaches(&mark, &db, directory, &aside)?;
         let log = File::open(store.join("db")).map_err(|error| failed("read", error))?;
-        let files = Self { db, log, directory: directory.to_owned(), _lock: lock };
-        files.sync_all(&store).map_err(|error| failed("synced", error))?;
+        let mut files = Self { db, log, mark, blobs: store.join("blobs"), blobs_changed: None, _lock: lock };
+        files.sync_all(directory, &store).map_err(|error| failed("synced", error))?;
+        aside.remove().map_err(|error| failed("tidied", error))?;
         Ok(files)
     }
 
     /// Waits until everything committed so far is on stable storage.
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&mut self) -> io::Result<()> {
         self.db.flush().map_err(io::Error::other)?;
         self.log.sync_all()?;
         // There should be none, see above; should sled ever make one it must not be lost.
-        let blobs = self.directory.join("store/blobs");
-        let mut any = false;
-        for blob in fs::read_dir(&blobs)? {
-            File::open(blob?.path())?.sync_all()?;
-            any = true;
+        let changed = fs::metadata(&self.blobs)?.modified()?;
+        if self.blobs_changed != Some(changed) {
+            for blob in fs::read_dir(&self.blobs)? {
+                File::open(blob?.path())?.sync_all()?;
+            }
+            File::open(&self.blobs)?.sync_all()?;
+            self.blobs_changed = Some(changed);
         }
-        if any { File::open(&blobs)?.sync_all() } else { Ok(()) }
+        Ok(())
     }
 
     /// Once, after opening: sled makes files then (settings, a snapshot) that must not be lost either.
-    fn sync_all(&self, store: &Path) -> io::Result<()> {
+    fn sync_all(&mut self, directory: &Path, store: &Path) -> io::Result<()> {
         self.sync()?;
+        self.mark.set(version(self.db.get(REVISION).map_err(io::Error::other)?))?;
         for entry in fs::read_dir(store)? {
             File::open(entry?.path())?.sync_all()?;
         }
-        let directory = self.directory.canonicalize()?;
+        let directory = directory.canonicalize()?;
         File::open(store)?.sync_all()?;
         directory.ancestors().take(2).try_for_each(|directory| File::open(directory)?.sync_all())
+    }
+}
+
+/// Refuses a store that lacks something that was acknowledged.
+fn reaches(mark: &Mark, db: &sled::Db, directory: &Path, aside: &Aside) -> Result<(), StoreError> {
+    let reached = db.get(REVISION).map_err(|error| unopened(directory, &error))?;
+    let (reached, marked) = (version(reached), mark.marked().unwrap_or(0));
+    if reached >= marked {
+        return Ok(());
+    }
+    Err(StoreError::Failed(format!(
+        "the store in {} ends at change {reached}, and change {marked} was acknowledged: its files are damaged or missing. \
+         Restore the whole directory from a backup; what lay in it before this start is kept in {}. To go on with what is \
+         left and lose the rest, remove {}",
+        directory.display(),
+        aside.0.display(),
+        mark.path().display()
+    )))
+}
+
+/// A copy of the engine's files from before the opening: sled repairs in place, and what it takes for
+/// the end it overwrites. Kept until the store is known to be whole.
+struct Aside(PathBuf);
+
+impl Aside {
+    fn of(directory: &Path, store: &Path) -> io::Result<Self> {
+        let aside = Self(directory.join("store.opening"));
+        // One that is there is from an opening that did not succeed, and so from before the repair.
+        if aside.0.exists() || !store.join("db").exists() {
+            return Ok(aside);
+        }
+        let half_made = directory.join("store.opening.new");
+        match fs::remove_dir_all(&half_made) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        DirBuilder::new().mode(0o700).create(&half_made)?;
+        for entry in fs::read_dir(store)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                fs::copy(entry.path(), half_made.join(entry.file_name()))?;
+            }
+        }
+        fs::rename(half_made, &aside.0)?;
+        Ok(aside)
+    }
+
+    fn remove(self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -366,7 +437,7 @@ fn open_sled(directory: &Path, store: &Path) -> Result<sled::Db, StoreError> {
         match config().open() {
             Ok(db) => return Ok(db),
             Err(error) if is_lock(&error) => thread::sleep(Duration::from_millis(20)),
-            Err(error) => return Err(damaged(&directory.display().to_string(), &error.to_string())),
+            Err(error) => return Err(unopened(directory, &error)),
         }
     }
     Err(in_use(directory))
@@ -378,6 +449,21 @@ fn is_lock(error: &sled::Error) -> bool {
 
 fn in_use(directory: &Path) -> StoreError {
     StoreError::InUse { path: directory.display().to_string() }
+}
+
+/// Not every fault is damage: a full disk or a mode can be mended, and then everything is there.
+fn unopened(directory: &Path, error: &sled::Error) -> StoreError {
+    let directory = directory.display();
+    let sled::Error::Io(fault) = error else { return damaged(&directory.to_string(), &error.to_string()) };
+    let cure = match fault.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on its disk",
+        io::ErrorKind::PermissionDenied => "run this as the user whose directory it is",
+        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing",
+        _ => "see to the disk that holds it",
+    };
+    StoreError::Failed(format!(
+        "the store in {directory} cannot be opened ({fault}); {cure} and start again, nothing was changed"
+    ))
 }
 
 fn damaged(directory: &str, why: &str) -> StoreError {

@@ -158,6 +158,10 @@ impl Authority {
 
     fn load(certificate: (&Path, &[u8]), key: (&Path, &[u8]), now: SystemTime) -> Result<Self, AuthorityError> {
         let unfit = |cause: String| AuthorityError::Unfit { path: certificate.0.to_owned(), cause };
+        if memchr::memmem::find(certificate.1, b"PRIVATE KEY-----").is_some() {
+            let cause = "it holds a private key, and everybody reads this file: keep the key in intercept.ca_key alone";
+            return Err(unfit(cause.to_owned()));
+        }
         let chain = pem::certificates(certificate.1).map_err(unfit)?;
         let first = chain.first().ok_or_else(|| unfit("there is no certificate in it".to_owned()))?;
         let signer = AuthorityKey::from_pem(key.1)

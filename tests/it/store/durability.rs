@@ -323,3 +323,59 @@ async fn a_directory_that_cannot_be_made_is_one_sentence() {
     let error = open_sled(&file).await.err().expect("a file is no directory").to_string();
     assert!(error.starts_with("the data directory") && error.contains("cannot be created"), "{error}");
 }
+
+/// Everything below `from`, as a crash would leave it.
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    for entry in fs::read_dir(from).expect("readable").flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copied(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_lacks_something_acknowledged_is_refused_and_kept() {
+    let place = tempfile::tempdir().expect("a directory");
+    let live = place.path().join("live");
+    let backend = open_sled(&live).await.expect("opens");
+    for index in 0..7 {
+        let write = Write::Put { key: format!("key{index}"), expect: Expect::Absent, bytes: vec![index; 300] };
+        backend.commit(vec![write]).await.expect("commits");
+    }
+    let length = fs::metadata(live.join("store/db")).expect("there").len();
+    let step = usize::try_from(length / 23).expect("it fits").max(1);
+    for (round, offset) in (0..length).step_by(step).enumerate() {
+        let crashed = place.path().join(format!("crashed{round}"));
+        copied(&live, &crashed);
+        let path = crashed.join("store/db");
+        let sound = fs::read(&path).expect("readable");
+        let mut bytes = sound.clone();
+        bytes[usize::try_from(offset).expect("it fits")] ^= 0x55;
+        fs::write(&path, &bytes).expect("written");
+        match open_sled(&crashed).await {
+            Err(error) => {
+                let said = error.to_string();
+                assert!(said.contains("was acknowledged") || said.contains("backup"), "{offset}: {said}");
+                let kept = fs::read(crashed.join("store.opening/db")).expect("kept");
+                assert!(kept == bytes, "{offset}: what lay there is kept as it was");
+                // Whoever mends the byte has everything again.
+                fs::remove_dir_all(crashed.join("store")).expect("removed");
+                copied(&live.join("store"), &crashed.join("store"));
+                let mended = open_sled(&crashed).await.expect("mended");
+                assert_eq!(mended.load().await.expect("read").len(), 7);
+                assert!(!crashed.join("store.opening").exists());
+            }
+            // The byte meant nothing: padding, or what was written anew elsewhere.
+            Ok(opened) => assert_eq!(opened.load().await.expect("read").len(), 7, "{offset}"),
+        }
+    }
+    let emptied = place.path().join("emptied");
+    copied(&live, &emptied);
+    fs::remove_dir_all(emptied.join("store")).expect("removed");
+    let said = open_sled(&emptied).await.err().expect("an emptied store is none").to_string();
+    assert!(said.contains("change 0, and change"), "{said}");
+}

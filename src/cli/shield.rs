@@ -1,0 +1,35 @@
+//! What the system should do for this process: keep its memory to itself, and give it the file
+//! descriptors it may need.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::Config;
+
+/// No core dump, and no other process of this user may read the memory or the environment.
+pub(super) fn keep_memory() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(fault) = setrlimit(Resource::Core, none) {
+        tracing::debug!(%fault, "core dumps could not be forbidden");
+    }
+    #[cfg(target_os = "linux")]
+    if let Err(fault) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        tracing::debug!(%fault, "the memory could not be closed to other processes");
+    }
+}
+
+/// As many descriptors as the system lets this process have; said if they are too few.
+pub(super) fn raise_descriptors(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(fault) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%fault, "the limit on file descriptors could not be raised");
+    }
+    // Each client connection may have one to an upstream.
+    let wanted = config.limits.connections as u64 * 2;
+    if let Some(has) = getrlimit(Resource::Nofile).current.filter(|has| *has < wanted) {
+        tracing::warn!(
+            has,
+            wanted,
+            "the system gives fewer file descriptors than limits.connections may need: raise its limit (ulimit -n, LimitNOFILE=), or lower limits.connections"
+        );
+    }
+}
