@@ -4,9 +4,15 @@ use std::fs::{DirBuilder, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use tokio::net::UnixListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpStream, UnixListener};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::AppError;
@@ -14,6 +20,13 @@ use crate::admin::{self, State};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::serve;
+
+/// Visitors of the port at a time.
+const VISITORS: usize = 128;
+/// How long a visitor may take for a request's head, or stay without one.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a visitor's connection may last altogether.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// Bound and not yet served.
 pub(super) struct Doors {
@@ -38,13 +51,12 @@ impl Doors {
     pub(super) fn start(self, drain: &Drain) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let port = admin::port_router(self.state.clone(), self.hosts);
+        let room = Arc::new(Semaphore::new(VISITORS));
         for listener in self.listeners {
-            let (port, drain) = (port.clone(), drain.clone());
-            if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                tasks.spawn(async move {
-                    ended(axum::serve(listener, port).with_graceful_shutdown(async move { drain.begun().await }).await);
-                });
-            }
+            let (port, drain, room) = (port.clone(), drain.clone(), Arc::clone(&room));
+            tasks.spawn(async move {
+                ended(serve::accept(listener, drain, move |stream, _| welcome(stream, &port, &room)).await);
+            });
         }
         let (socket, router, drain): (_, Router, _) = (self.socket, admin::socket_router(self.state), drain.clone());
         tasks.spawn(async move {
@@ -52,6 +64,22 @@ impl Doors {
         });
         tasks
     }
+}
+
+/// Serves one visitor of the port, if there is room. Nobody is known here yet, so nobody may stay
+/// for long or in numbers.
+fn welcome(stream: TcpStream, port: &Router, room: &Arc<Semaphore>) {
+    let Ok(permit) = Arc::clone(room).try_acquire_owned() else { return };
+    let service = TowerToHyperService::new(port.clone());
+    tokio::spawn(async move {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(TokioIo::new(stream), service);
+        // A visitor who goes away early is nobody's fault.
+        let _ = tokio::time::timeout(LONGEST, connection).await;
+        drop(permit);
+    });
 }
 
 fn ended(outcome: std::io::Result<()>) {

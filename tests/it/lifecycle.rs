@@ -124,6 +124,38 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[tokio::test]
+async fn silent_visitors_of_the_admin_port_are_bounded() {
+    let world = World::new().await;
+    let line: serde_json::Value = serde_json::from_str(&world.proxy.logged("\"door\":\"admin\"").await).expect("JSON");
+    let address = line["fields"]["address"].as_str().expect("an address").to_owned();
+    let mut visitors = Vec::new();
+    for _ in 0..140 {
+        visitors.push(TcpStream::connect(&address).await.expect("accepted by the kernel"));
+    }
+    let mut last = visitors.pop().expect("many");
+    let mut nothing = Vec::new();
+    let _ = soon(last.read_to_end(&mut nothing)).await;
+    assert_eq!(nothing, b"");
+    drop(visitors);
+    let served = async {
+        loop {
+            let mut stream = TcpStream::connect(&address).await.expect("accepted by the kernel");
+            let _ = stream.write_all(b"GET /ca.pem HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            if !answer.is_empty() {
+                return answer;
+            }
+        }
+    };
+    let answer = soon(served).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("BEGIN CERTIFICATE") && !answer.contains("PRIVATE"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn a_data_directory_that_is_lost_is_missed() {
     let mut world = World::new().await;
     world.proxy.must(&["runner", "create", "billing"], "").await;

@@ -140,7 +140,7 @@ async fn requests_sent_in_one_go_are_answered_in_turn() {
     let mut got = Vec::new();
     soon(async {
         while String::from_utf8_lossy(&got).matches("\r\n\r\nok").count() < 3 {
-            assert_ne!(stream.read_buf(&mut got).await.expect("answers"), 0)
+            assert_ne!(stream.read_buf(&mut got).await.expect("answers"), 0);
         }
     })
     .await;
