@@ -115,6 +115,15 @@ impl Api {
                         store.display()
                     )));
                 }
+                let uid = |path: &std::path::Path| std::fs::metadata(path).ok().map(|metadata| metadata.uid());
+                if let (Some(owner), Ok((mine, _))) = (uid(&store), UnixStream::pair())
+                    && mine.peer_cred().is_ok_and(|me| me.uid() != owner)
+                {
+                    return Err(CliError::failed(format!(
+                        "{} belongs to another user (id {owner}), whose server could not read what is written here; run this as that user",
+                        store.display()
+                    )));
+                }
                 let rooms = app::open_vaults(config).await?;
                 // Nobody asks for the CA's certificate here; it may not have been made yet.
                 let router = admin::socket_router(rooms.admin_state(config, ""));

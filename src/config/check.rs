@@ -11,6 +11,8 @@ use super::words::{Size, Span, plain_path};
 /// A contradiction: the dotted key to change, and what is wrong with it.
 pub(super) type Fault = (String, String);
 
+/// The longest path of a socket, one byte less than what Linux has room for (unix(7)).
+const LONGEST_SOCKET: usize = 107;
 /// The smallest head limit: hyper's reader does not work with less.
 const LEAST_HEAD: Size = Size::kib(8);
 
@@ -80,6 +82,15 @@ fn private_files(config: &Config) -> Result<(), Fault> {
         if path.as_os_str().is_empty() {
             return fault(key, "this is empty; name a path, or leave it out");
         }
+    }
+    let socket = config.data_dir.join(".admin/sock");
+    if socket.as_os_str().len() > LONGEST_SOCKET {
+        return fault(
+            "data_dir",
+            format!(
+                "the socket in it would have a path over {LONGEST_SOCKET} bytes, which the system refuses; use a shorter one"
+            ),
+        );
     }
     let certificates = config.intercept.ca_certificate.parent().unwrap_or(Path::new(""));
     for (key, file) in [("intercept.ca_key", &config.intercept.ca_key), ("keys.file", &config.keys.file)] {

@@ -107,6 +107,11 @@ pub(super) struct Override {
 }
 
 impl Override {
+    /// What the variable holds.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What the text may mean, the likeliest first: a TOML value, the text itself, or a list with
     /// commas between its entries.
     pub(super) fn readings(&self) -> Vec<toml::Value> {

@@ -107,7 +107,11 @@ impl Config {
 
     /// What is wrong with a key, once that shows in use.
     pub fn fault(&self, key: &str, fault: impl Into<String>) -> ConfigError {
-        let place = self.file.clone().map_or(Place::Defaults, |path| Place::File { path, line: None });
+        let in_file = |path: &PathBuf| match ConfigFile::read(path) {
+            Ok(file) => file.place_of(key),
+            Err(_) => Place::File { path: path.clone(), line: None },
+        };
+        let place = self.file.as_ref().map_or(Place::Defaults, in_file);
         ConfigError { place, key: Some(key.to_owned()), fault: fault.into() }
     }
 
@@ -130,7 +134,11 @@ impl Config {
         }
         // A variable that a value is read from is no setting, whatever it is called.
         let mut overrides = environment.overrides();
-        overrides.retain(|over| from_file.variables_read().all(|variable| variable.as_str() != over.variable));
+        let key_variable = overrides.iter().find(|over| over.key == "keys.env").map(|over| over.text().to_owned());
+        overrides.retain(|over| {
+            from_file.variables_read().all(|variable| variable.as_str() != over.variable)
+                && key_variable.as_ref() != Some(&over.variable)
+        });
         let mut config = overrides.iter().try_fold((from_file, table), apply)?.0;
         check::check(&config).map_err(|(key, fault)| {
             let place = match overrides.iter().find(|over| key.starts_with(&over.key)) {

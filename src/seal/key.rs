@@ -172,8 +172,11 @@ impl KeyEncryptionKey {
         let mut line = Zeroizing::new(String::with_capacity(LENGTH * 2));
         BASE64.encode_string(self.bytes.as_slice(), &mut line);
         line.push('\n');
-        file.write_all(line.as_bytes())?;
-        file.sync_all()?;
+        if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_all()) {
+            // Half a key would be taken for one at the next start. What cannot be removed says so then.
+            let _ = std::fs::remove_file(path);
+            return Err(error);
+        }
         // The directory may be new as well: a key that power loss took is a store that never opens.
         parent.canonicalize()?.ancestors().take(2).try_for_each(|dir| File::open(dir)?.sync_all())
     }

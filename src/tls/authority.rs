@@ -152,7 +152,11 @@ impl Authority {
         let certificate_pem = pem::write(&[CertificateDer::from(made)]);
         // The key first: a certificate without its key would look like a thing to hand out.
         files::create_key(key, key_pem.as_bytes()).map_err(|cause| file(key, cause))?;
-        files::create_public(certificate, certificate_pem.as_bytes()).map_err(|cause| file(certificate, cause))?;
+        if let Err(cause) = files::create_public(certificate, certificate_pem.as_bytes()) {
+            // Nobody trusts this key yet; alone it would only stand in the way of the next start.
+            let _ = std::fs::remove_file(key);
+            return Err(file(certificate, cause));
+        }
         Self::load((certificate, certificate_pem.as_bytes()), (key, key_pem.as_bytes()), now)
     }
 

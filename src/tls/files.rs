@@ -82,7 +82,10 @@ fn create(path: &Path, bytes: &[u8], directory_mode: u32, mode: u32) -> io::Resu
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     // The umask may have taken what everybody is to read, never what nobody is.
     file.set_permissions(Permissions::from_mode(mode))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+        // Half a file would be taken for one at the next start. What cannot be removed says so then.
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
     File::open(directory)?.sync_all()
 }

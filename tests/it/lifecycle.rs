@@ -221,6 +221,7 @@ async fn a_broken_config_names_file_line_key_and_cure() {
         ("[proxy\n", vec!["broken.toml", "line 1"]),
         ("keys = [\"0123\"]\n", vec!["broken.toml", "line 1", "[keys]"]),
         ("data_dir = \"\"\n", vec!["broken.toml", "line 1", "data_dir", "empty"]),
+        ("[[secrets]]\nname = \"a\"\nvalue = { env = \"NOPE\" }\n", vec!["broken.toml", "line 3", "NOPE", "not set"]),
     ] {
         std::fs::write(world.proxy.path("broken.toml"), text).expect("written");
         let said = run_serve(&world.proxy, "broken.toml").await;
@@ -256,6 +257,11 @@ async fn the_environment_overrides_the_file() {
     let output = soon(command.output()).await.expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("SUBROSA_KEYS__KEY") && !said.contains("wrong-place"), "{said}");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_subrosa"));
+    command.current_dir(world.proxy.path("")).args(["config", "check"]).kill_on_drop(true);
+    command.env("SUBROSA_KEYS__ENV", "SUBROSA_KEK").env("SUBROSA_KEK", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let output = soon(command.output()).await.expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// How often the proxy's memory holds `wanted`; `None` if it may not be read.
