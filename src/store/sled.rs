@@ -305,7 +305,13 @@ struct Files {
 impl Files {
     fn open(directory: &Path) -> Result<Self, StoreError> {
         let failed = |what: &str, error: io::Error| {
-            StoreError::Failed(format!("the data directory {} cannot be {what}: {error}", directory.display()))
+            let place = directory.display();
+            StoreError::Failed(match cure(&error) {
+                Some(cure) => {
+                    format!("the data directory {place} cannot be {what} ({error}); {cure} and start again, nothing was changed")
+                }
+                None => format!("the data directory {place} cannot be {what}: {error}"),
+            })
         };
         let store = directory.join("store");
         DirBuilder::new().recursive(true).mode(0o700).create(&store).map_err(|error| failed("created", error))?;
@@ -384,12 +390,10 @@ impl Aside {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        DirBuilder::new().mode(0o700).create(&half_made)?;
-        for entry in fs::read_dir(store)? {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                fs::copy(entry.path(), half_made.join(entry.file_name()))?;
-            }
+        if let Err(error) = copy_files(store, &half_made) {
+            // What was copied so far would only take room. What cannot be removed is removed next time.
+            let _ = fs::remove_dir_all(&half_made);
+            return Err(error);
         }
         fs::rename(half_made, &aside.0)?;
         Ok(aside)
@@ -401,6 +405,17 @@ impl Aside {
             _ => Ok(()),
         }
     }
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 /// sled locks its own file too, but only after it has read and written others.
@@ -455,15 +470,19 @@ fn in_use(directory: &Path) -> StoreError {
 fn unopened(directory: &Path, error: &sled::Error) -> StoreError {
     let directory = directory.display();
     let sled::Error::Io(fault) = error else { return damaged(&directory.to_string(), &error.to_string()) };
-    let cure = match fault.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on its disk",
-        io::ErrorKind::PermissionDenied => "run this as the user whose directory it is",
-        io::ErrorKind::ReadOnlyFilesystem => "mount it for writing",
-        _ => "see to the disk that holds it",
-    };
+    let cure = cure(fault).unwrap_or("see to the disk that holds it");
     StoreError::Failed(format!(
         "the store in {directory} cannot be opened ({fault}); {cure} and start again, nothing was changed"
     ))
+}
+
+fn cure(fault: &io::Error) -> Option<&'static str> {
+    match fault.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("free some space on its disk"),
+        io::ErrorKind::PermissionDenied => Some("run this as the user whose directory it is"),
+        io::ErrorKind::ReadOnlyFilesystem => Some("mount it for writing"),
+        _ => None,
+    }
 }
 
 fn damaged(directory: &str, why: &str) -> StoreError {
