@@ -54,16 +54,29 @@ pub(super) fn json_string(value: &[u8]) -> Result<Encoded, Unfit> {
 
 /// A JSON number, true, false or null: what may stand outside a string.
 pub(super) fn json_literal(value: &[u8]) -> Result<Encoded, Unfit> {
-    let is_number = || {
-        let starts = value.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-');
-        let ends = value.last().is_some_and(u8::is_ascii_digit);
-        starts && ends && serde_json::from_slice::<serde_json::Number>(value).is_ok()
-    };
-    if matches!(value, b"true" | b"false" | b"null") || is_number() {
+    if matches!(value, b"true" | b"false" | b"null") || is_json_number(value) {
         Ok(raw(value))
     } else {
         Err("outside a JSON string only a number, true, false or null may stand; put the reference in quotes")
     }
+}
+
+/// By the grammar (RFC 8259 section 6): a number too large for a reader is still one.
+fn is_json_number(value: &[u8]) -> bool {
+    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let value = value.strip_prefix(b"-").unwrap_or(value);
+    let whole = if value.starts_with(b"0") { 1 } else { digits(value) };
+    let (mut rest, mut good) = (&value[whole..], whole > 0);
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        good &= digits(fraction) > 0;
+        rest = &fraction[digits(fraction)..];
+    }
+    if let Some(exponent) = rest.strip_prefix(b"e").or(rest.strip_prefix(b"E")) {
+        let exponent = exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-")).unwrap_or(exponent);
+        good &= digits(exponent) > 0;
+        rest = &exponent[digits(exponent)..];
+    }
+    good && rest.is_empty()
 }
 
 /// Character data or an attribute value of XML 1.0.

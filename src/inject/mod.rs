@@ -21,7 +21,7 @@ mod response;
 mod splice;
 mod surface;
 
-pub use reference::{escape_text, holds_reference};
+pub use reference::{escape_text, first_reference, holds_reference};
 pub use refusal::{Code, Refusal};
 pub use response::escape_response_fields;
 
@@ -105,6 +105,16 @@ impl<'a> Injection<'a> {
     pub fn with_max_growth(mut self, bytes: u64) -> Self {
         self.splicer.max_growth = bytes;
         self
+    }
+
+    /// That no reference stands in a field which decides how the message is read.
+    pub fn check_framing(&self, fields: &HeaderMap) -> Result<(), Refusal> {
+        surface::check_framing(self.surfaces, fields)
+    }
+
+    /// That `trailers` hold no digest of a content that was rewritten.
+    pub fn check_digests(&self, trailers: &HeaderMap) -> Result<(), Refusal> {
+        content::check_digests(&self.splicer, trailers)
     }
 
     /// The path and query, rewritten; `None` if nothing changes.

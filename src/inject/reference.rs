@@ -179,10 +179,17 @@ impl<'a> Scanner<'a> {
         row
     }
 
-    /// Exactly doubled, directly after a `$`.
+    /// With a brace more on either side, each written as the one it stands beside.
+    fn is_doubled(&self, core: &Core) -> bool {
+        let opening = self.coding.read(self.text, core.range.start).map(|(_, width)| width);
+        let closing = self.coding.read_back(self.text, core.range.end).map(|(_, width)| width);
+        opening == Some(core.before.nearest) && closing == Some(core.after.nearest)
+    }
+
+    /// Doubled, directly after a `$`.
     fn is_foreign(&self, core: &Core) -> bool {
         core.before.count == 1
-            && core.after.count == 1
+            && core.after.count >= 1
             && matches!(self.coding.read_back(self.text, core.before.edge), Some((b'$', _)))
     }
 }
@@ -194,10 +201,10 @@ impl Iterator for Scanner<'_> {
         loop {
             let core = self.core()?;
             if self.is_foreign(&core) {
-                self.at = core.after.edge;
+                self.at = core.range.end + core.after.nearest;
                 continue;
             }
-            if core.before.count == 0 || core.after.count == 0 {
+            if !self.is_doubled(&core) {
                 self.at = core.range.end;
                 return Some(Token::Reference(core.range, core.name));
             }
@@ -211,7 +218,19 @@ impl Iterator for Scanner<'_> {
 /// Whether a reference or an escape stands in `text`, raw or percent-encoded. Used where neither
 /// is to stand at all.
 pub fn holds_reference(text: &[u8]) -> bool {
-    Scanner::new(text, Coding::Percent).next().is_some()
+    first_reference(text).is_some()
+}
+
+/// The name in the first of them.
+pub fn first_reference(text: &[u8]) -> Option<SecretName> {
+    let mut scanner = Scanner::new(text, Coding::Percent);
+    loop {
+        let core = scanner.core()?;
+        if !scanner.is_foreign(&core) {
+            return Some(core.name);
+        }
+        scanner.at = core.range.end + core.after.nearest;
+    }
 }
 
 /// The text of an upstream with each reference-shaped part escaped, so that a client that sends it

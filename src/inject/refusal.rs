@@ -123,6 +123,18 @@ impl Refusal {
         Self { secret: Some(secret.clone()), surface: Some(surface), ..self }
     }
 
+    /// The same, naming the secret that is referred to, if one is, and the surface.
+    #[must_use]
+    pub fn about_any(self, secret: Option<SecretName>, surface: Surface) -> Self {
+        Self { secret, surface: Some(surface), ..self }
+    }
+
+    /// The same, naming the secret that is referred to where no secret may stand.
+    #[must_use]
+    pub fn naming(self, secret: Option<SecretName>) -> Self {
+        Self { secret, ..self }
+    }
+
     /// Anything ambiguous about the request.
     pub fn malformed(detail: impl Into<String>) -> Self {
         Self::new(Code::MalformedRequest, detail)

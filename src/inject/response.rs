@@ -10,9 +10,19 @@ pub fn escape_response_fields(fields: &HeaderMap) -> Option<HeaderMap> {
     let escaped: Vec<(usize, HeaderValue)> = fields
         .values()
         .enumerate()
-        .filter_map(|(index, value)| Some((index, HeaderValue::from_bytes(&escape_text(value.as_bytes())?).ok()?)))
+        .filter_map(|(index, value)| Some((index, HeaderValue::from_bytes(&escape_value(value.as_bytes())?).ok()?)))
         .collect();
     (!escaped.is_empty()).then(|| with_values(fields, escaped))
+}
+
+/// Readers of URLs drop tabs (WHATWG URL, basic URL parser), so a reference may be hidden by one: where
+/// there is such text without them, it goes on without them.
+fn escape_value(value: &[u8]) -> Option<Vec<u8>> {
+    if !value.contains(&b'\t') {
+        return escape_text(value);
+    }
+    let dense: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'\t').collect();
+    escape_text(&dense)
 }
 
 /// A copy of `fields` with the values at some places (in the map's order) replaced.

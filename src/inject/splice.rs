@@ -21,6 +21,8 @@ pub(super) struct Place<'a> {
 
 /// What an encoder is told of one reference.
 pub(super) struct Spot<'a> {
+    /// The secret referred to.
+    pub(super) name: &'a SecretName,
     /// Where the reference stands in the source.
     pub(super) range: Range<usize>,
     /// The secret's `url_encoded`.
@@ -112,7 +114,7 @@ impl Splicer<'_> {
         let secret = self.permitted(name, place)?;
         let value = secret.open().map_err(|fault| unavailable(name, place.surface, &fault.to_string()))?;
         let length = range.len();
-        let spot = Spot { range, url_encoded: secret.limits().url_encoded, written };
+        let spot = Spot { name, range, url_encoded: secret.limits().url_encoded, written };
         let encoded = encoder(&spot, value.expose()).map_err(|reason| unfit(name, place.surface, reason))?;
         self.grown = self.grown.saturating_add(encoded.len().saturating_sub(length) as u64);
         if self.grown > self.max_growth {

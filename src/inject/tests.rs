@@ -588,3 +588,133 @@ fn read_xml(document: &[u8]) -> String {
         }
     }
 }
+
+/// The secret and the surface that a refusal names.
+fn named(refusal: Option<Refusal>) -> (Option<String>, Option<Surface>) {
+    let refusal = refusal.expect("it is refused");
+    (refusal.secret.map(|name| name.to_string()), refusal.surface)
+}
+
+#[test]
+fn a_refusal_names_the_secret_that_is_at_fault() {
+    let (book, host) = (book(), host());
+    let injection = || Injection::new(&book, &host, Surfaces::ALL);
+    let path = Some(Surface::Path);
+    assert_eq!(named(injection().target(b"/a/{secrets.dots}/{secrets.plain}").err()), (Some("dots".into()), path));
+    let long = "{secrets.plain}".repeat(12_000);
+    assert_eq!(named(injection().target(format!("/{long}").as_bytes()).err()), (Some("plain".into()), path));
+    let mut fields = HeaderMap::new();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/{secrets.plain}"));
+    assert_eq!(named(injection().check_framing(&fields).err()), (Some("plain".into()), Some(Surface::Header)));
+    let mut fields = HeaderMap::new();
+    fields.insert("content-md5", HeaderValue::from_static("x"));
+    assert_eq!(named(injection().content(&fields, b"{secrets.plain}").err()), (Some("plain".into()), Some(Surface::Body)));
+    let mut injection = injection();
+    assert!(injection.content(&HeaderMap::new(), b"{secrets.plain}").is_ok_and(|content| content.is_some()));
+    assert_eq!(named(injection.check_digests(&fields).err()), (Some("plain".into()), Some(Surface::Body)));
+}
+
+#[test]
+fn a_path_of_very_many_values_is_refused_in_one_go() {
+    let slashes = "{secrets.hook}".repeat(7_000);
+    assert_eq!(target(&format!("/{slashes}")), Err(Code::SecretNotEncodable));
+    let dots = "{secrets.dot}".repeat(4_000);
+    assert!(target(&format!("/{dots}")).is_ok(), "many dots are no dot segment");
+}
+
+#[test]
+fn a_tab_hides_no_reference_from_those_who_drop_it() {
+    for planted in
+        ["/n?k={secr\tets.plain}", "/n?k={secrets.pl\tain}", "/n?k=%7Bsecr\tets.plain%7D", "/n?k=%7\tBsecrets.plain%7D"]
+    {
+        let mut fields = HeaderMap::new();
+        fields.insert("location", HeaderValue::from_str(planted).expect("a field may hold tabs"));
+        let escaped = escape_response_fields(&fields).expect("there is something to escape");
+        let location = String::from_utf8_lossy(escaped["location"].as_bytes()).into_owned();
+        let joined = url::Url::parse("https://api.example.com/").and_then(|base| base.join(&location)).expect("a URL");
+        let target_again = format!("{}?{}", joined.path(), joined.query().unwrap_or_default());
+        let out = target(&target_again).expect("no reference is resolved");
+        assert!(!out.contains("abc123"), "{planted:?} -> {location} -> {out}");
+    }
+    let mut fields = HeaderMap::new();
+    fields.insert("x-tabs", HeaderValue::from_static("a\tb {secrets}"));
+    assert_eq!(escape_response_fields(&fields), None);
+}
+
+#[test]
+fn types_are_searched_for_what_they_are() {
+    for (media_type, given, wanted) in [
+        ("application/octet-stream; charset=utf-8", "{secrets.plain}", "{secrets.plain}"),
+        ("image/png; charset=utf-8", "{secrets.plain}", "{secrets.plain}"),
+        ("image/svg+xml", "<a>{secrets.plain}</a>", "<a>abc123</a>"),
+        ("application/grpc+json", "\0\0\0\0\u{15}[\"{secrets.plain}\"]", "\0\0\0\0\u{15}[\"{secrets.plain}\"]"),
+        ("application/grpc-web+json", "[\"{secrets.plain}\"]", "[\"{secrets.plain}\"]"),
+        ("application/connect+json", "[\"{secrets.plain}\"]", "[\"{secrets.plain}\"]"),
+        ("application/json; charset='utf-8'", "[\"{secrets.plain}\"]", "[\"abc123\"]"),
+        ("application/json; charset=", "[\"{secrets.plain}\"]", "[\"abc123\"]"),
+        ("text/plain; charset=shift_jis", "{secrets.plain}", "abc123"),
+        ("text/plain; format; charset=utf-16", "{secrets.plain}", "{secrets.plain}"),
+        ("text/x-json", "{\"k\":\"{secrets.line}\"}", "{\"k\":\"a\\r\\nb\"}"),
+        ("text/xml-external-parsed-entity", "{secrets.cdata}", "x]]&gt;y"),
+        ("multipart/form-data; x; boundary=B", "--B\r\n\r\n{secrets.plain}\r\n--B--\r\n", "--B\r\n\r\nabc123\r\n--B--\r\n"),
+        (" ", "{secrets.plain}", "abc123"),
+    ] {
+        assert_eq!(content(media_type, given), Ok(wanted.to_owned()), "{media_type}");
+    }
+    assert_eq!(content("text/plain; charset=gbk", "{secrets.a}"), Err(Code::SecretNotEncodable), "a value beyond ASCII");
+}
+
+#[test]
+fn a_doctype_is_followed_to_its_real_end() {
+    for (given, wanted) in [
+        ("<!DOCTYPE a [<!ENTITY x \"]>{secrets.plain}\">]><a/>", Err(Code::SecretNotEncodable)),
+        ("<!DOCTYPE a [<!-- ]>{secrets.plain} -->]><a/>", Err(Code::SecretNotEncodable)),
+        ("<!DOCTYPE a [<?x ]>{secrets.plain} ?>]><a/>", Err(Code::SecretNotEncodable)),
+        ("<!DOCTYPE a [<!ENTITY x \"[\">]><a>{secrets.plain}</a>", Ok("<!DOCTYPE a [<!ENTITY x \"[\">]><a>abc123</a>")),
+    ] {
+        assert_eq!(content("text/xml", given), wanted.map(str::to_owned), "{given}");
+    }
+}
+
+#[test]
+fn an_escape_is_written_in_one_way() {
+    let x_a = HeaderName::from_static("x-a");
+    assert_eq!(field(&x_a, "%7B{secrets.plain}%7D"), Ok("%7Babc123%7D".into()));
+    assert_eq!(field(&x_a, "{{secrets.plain}}"), Ok("{secrets.plain}".into()));
+    assert_eq!(target("/?a=%7B%7Bsecrets.plain%7D%7D"), Ok("/?a=%7Bsecrets.plain%7D".into()));
+    for foreign in ["env: {T: ${{secrets.plain}}}", "${{secrets.plain}}", "a ${{secrets.plain}}} b"] {
+        assert_eq!(content("text/plain", foreign), Ok(foreign.to_owned()));
+    }
+}
+
+#[test]
+fn parts_are_read_as_they_say_and_a_longer_boundary_is_another() {
+    let part = |head: &str, text: &str| format!("--B\r\n{head}\r\n\r\n{text}\r\n--B--\r\n");
+    let run = |body: &str| content("multipart/mixed; boundary=B", body);
+    assert_eq!(run(&part("Content-Type: {secrets.plain}", "x")), Err(Code::MalformedRequest));
+    let binary =
+        part("Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename=\"{secrets.plain}\"", "x");
+    assert_eq!(run(&binary), Ok(binary.clone()));
+    let nested = part("Content-Type: multipart/mixed; boundary=BC", "--BC\r\n\r\n{secrets.plain}\r\n--BC--");
+    assert_eq!(run(&nested), Ok(nested.replace("{secrets.plain}", "abc123")));
+}
+
+#[test]
+fn numbers_stand_by_their_grammar() {
+    for (number, stands) in [
+        ("1e400", true),
+        ("-0.5E-7", true),
+        ("0", true),
+        ("01", false),
+        ("1.", false),
+        ("-", false),
+        ("1e", false),
+        ("NaN", false),
+    ] {
+        let (book, host) = (Book::default().with("n", number), host());
+        let mut fields = HeaderMap::new();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let injected = Injection::new(&book, &host, Surfaces::ALL).content(&fields, b"[{secrets.n}]");
+        assert_eq!(injected.is_ok(), stands, "{number}");
+    }
+}

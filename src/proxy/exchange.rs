@@ -104,6 +104,8 @@ async fn prepare(
     let mut injection =
         Injection::new(resolver.as_ref(), &visit.origin.host, surfaces).with_max_growth(visit.door.shared.settings.max_growth);
 
+    injection.check_framing(&parts.headers)?;
+    fields::strip_request(&mut parts.headers, upgrades)?;
     let path_and_query = fields::origin_form(&parts.uri);
     let target = injection.target(path_and_query.as_bytes())?;
     let injected_fields = injection.fields(&parts.headers)?;
@@ -114,7 +116,6 @@ async fn prepare(
     if let Some(injected) = injected_fields {
         parts.headers = injected;
     }
-    fields::strip_request(&mut parts.headers, upgrades)?;
     fields::set_host(&mut parts.headers, visit.origin)?;
     content.frame(&mut parts.headers);
     parts.uri = uri;
@@ -126,7 +127,11 @@ async fn prepare(
 fn note(seen: &mut Seen, receipt: Receipt, method: &Method) -> Result<(), Refusal> {
     (seen.injected, seen.unescaped) = (receipt.injected, receipt.unescaped);
     if *method == Method::TRACE && seen.held_reference() {
-        return Err(Refusal::malformed("A TRACE request holds a secret reference; the upstream would send the value back."));
+        let refusal = Refusal::malformed("A TRACE request holds a secret reference; the upstream would send the value back.");
+        return Err(match seen.injected.pop() {
+            Some((secret, surface)) => refusal.about(&secret, surface),
+            None => refusal,
+        });
     }
     Ok(())
 }
@@ -193,6 +198,9 @@ async fn take_content(
         check_trailers(trailers)?;
     }
     let rewritten = injection.content(fields, &received)?;
+    if let (Some(_), Some(trailers)) = (&rewritten, &trailers) {
+        injection.check_digests(trailers)?;
+    }
     let room = grown(injection, room)?;
     let new_length = rewritten.as_ref().filter(|_| !chunked).map(|rewritten| rewritten.len() as u64);
     let content = Some(outgoing::bytes(received, rewritten, &room));

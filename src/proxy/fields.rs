@@ -87,8 +87,9 @@ fn is_http_or_tls(protocol: &str) -> bool {
 }
 
 fn tokens<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let lines = fields.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|token| !token.is_empty())
+    // By bytes: one that is no text does not hide the others.
+    let tokens = fields.get_all(name).into_iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    tokens.filter_map(|token| std::str::from_utf8(token).ok()).map(str::trim).filter(|token| !token.is_empty())
 }
 
 /// Removes from a request what is between the client and this proxy.

@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 
 use super::context::Room;
 use super::gate::Control;
-use crate::inject::{Plaintext, Refusal, holds_reference};
+use crate::inject::{Plaintext, Refusal, first_reference};
+use crate::secret::Surface;
 
 /// Any error of a content.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -103,12 +104,13 @@ impl Held {
 
 /// Trailers may not hold references: they come when the head has long gone.
 pub(super) fn check_trailers(trailers: &HeaderMap) -> Result<(), Refusal> {
-    if trailers.values().any(|value| holds_reference(value.as_bytes())) {
-        return Err(Refusal::malformed(
-            "A secret reference stands in a trailer. References may stand in path, query, fields and content only.",
-        ));
+    match trailers.values().find_map(|value| first_reference(value.as_bytes())) {
+        Some(secret) => {
+            let detail = "A secret reference stands in a trailer. References may stand in path, query, fields and content only.";
+            Err(Refusal::malformed(detail).about(&secret, Surface::Header))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Body for Outgoing {

@@ -4,7 +4,7 @@
 //! Host fields) and answers others with an empty 400. Here each gets its refusal with a sentence,
 //! and what passes has one meaning for every reader behind us (RFC 9112 sections 2.2, 3, 6).
 
-use crate::inject::{Code, Refusal, holds_reference};
+use crate::inject::{Code, Refusal, first_reference, holds_reference};
 use crate::origin::{Authority, AuthorityError, Host};
 
 /// The most fields a head may have.
@@ -90,7 +90,9 @@ fn unparsable(head: &[u8], fault: httparse::Error) -> Refusal {
         httparse::Error::Version => Refusal::malformed(
             "The request line does not end in HTTP/1.1 or HTTP/1.0. This port speaks HTTP/1.1; HTTP/2 is not offered here.",
         ),
-        httparse::Error::Token | httparse::Error::Status if holds_reference(authority_like(line)) => in_authority(),
+        httparse::Error::Token | httparse::Error::Status if holds_reference(authority_like(line)) => {
+            in_authority(authority_like(line))
+        }
         httparse::Error::HeaderName => Refusal::malformed(
             "A field name holds a blank or another character that no field name may hold; a line that begins with a blank (folding) and a blank before the colon count as such.",
         ),
@@ -104,11 +106,12 @@ fn authority_like(line: &[u8]) -> &[u8] {
     line.splitn(3, |&byte| byte == b' ').nth(1).unwrap_or_default()
 }
 
-fn in_authority() -> Refusal {
+fn in_authority(text: &[u8]) -> Refusal {
     Refusal::new(
         Code::SecretInAuthority,
         "A secret reference stands in the scheme, host, port or user part of the target, or in Host. Secrets may stand in path, query, fields and content only; write the host out.",
     )
+    .naming(first_reference(text))
 }
 
 /// The fields that decide framing and host, as they stand.
@@ -147,7 +150,7 @@ impl<'a> Fields<'a> {
         if self.hosts > 1 {
             return Err(Refusal::malformed("Host stands twice. Send it once."));
         }
-        if holds_reference(value) { Err(in_authority()) } else { Ok(()) }
+        if holds_reference(value) { Err(in_authority(value)) } else { Ok(()) }
     }
 
     fn check(&self, is_connect: bool, is_1_1: bool) -> Result<Head, Refusal> {
@@ -214,7 +217,7 @@ fn absolute(target: &str) -> Result<(), Refusal> {
         &target[..scheme.len() + 3 + end]
     });
     if holds_reference(before_path.as_bytes()) {
-        return Err(in_authority());
+        return Err(in_authority(before_path.as_bytes()));
     }
     let Some((scheme, rest)) = before_path.split_once("://") else {
         return Err(Refusal::malformed("The target is neither a path, nor `*`, nor an absolute http:// or https:// URL."));
@@ -228,7 +231,7 @@ fn absolute(target: &str) -> Result<(), Refusal> {
 /// An authority, with a sentence for each fault.
 pub(super) fn authority(text: &str) -> Result<Authority, Refusal> {
     if holds_reference(text.as_bytes()) {
-        return Err(in_authority());
+        return Err(in_authority(text.as_bytes()));
     }
     Authority::parse(text).map_err(|fault| match fault {
         AuthorityError::Userinfo => Refusal::malformed(

@@ -159,13 +159,17 @@ pub struct AllowedDomains(Vec<DomainPattern>);
 impl AllowedDomains {
     /// Takes 100 patterns at most; what stands twice is kept once.
     pub fn new(patterns: Vec<DomainPattern>) -> Result<Self, DomainPatternError> {
-        let mut kept: Vec<DomainPattern> = Vec::with_capacity(patterns.len());
+        let mut kept: Vec<DomainPattern> = Vec::with_capacity(patterns.len().min(MAX_PATTERNS));
         for pattern in patterns {
-            if !kept.contains(&pattern) {
-                kept.push(pattern);
+            if kept.contains(&pattern) {
+                continue;
             }
+            if kept.len() == MAX_PATTERNS {
+                return Err(DomainPatternError::TooMany);
+            }
+            kept.push(pattern);
         }
-        if kept.len() > MAX_PATTERNS { Err(DomainPatternError::TooMany) } else { Ok(Self(kept)) }
+        Ok(Self(kept))
     }
 
     /// Whether a secret with this list may be sent to `host`.

@@ -181,3 +181,26 @@ async fn a_revoked_runner_loses_what_is_relayed() {
     let _ = soon(stream.read_to_end(&mut rest)).await;
     assert_eq!(rest, b"");
 }
+
+#[tokio::test]
+async fn what_does_not_go_on_is_not_searched() {
+    let world = World::new().await;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {CRM}\r\nKeep-Alive: {{secrets.nobody}}\r\nConnection: keep-alive, x-hop, \u{ff}\r\nX-Hop: {{secrets.nobody}}\r\n\r\n"
+    );
+    assert_eq!(world.send_tls(CRM, &request).await.text(), "ok");
+    let got = world.crm.only();
+    assert!(got.fields("x-hop").is_empty() && got.fields("keep-alive").is_empty(), "{}", got.head);
+}
+
+#[tokio::test]
+async fn a_digest_in_a_trailer_is_noticed() {
+    let world = World::new().await;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: {CRM}\r\nContent-Type: text/plain\r\nTrailer: Content-Digest\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    let content = "14\r\n{secrets.crm.apiKey}\r\n0\r\nContent-Digest: sha-256=:AAAA:\r\n\r\n";
+    let response = world.send_tls(CRM, &format!("{head}{content}")).await;
+    assert_eq!((response.status(), response.refusal().as_str()), (422, "secret_not_encodable"));
+    world.untouched();
+}

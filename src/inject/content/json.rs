@@ -1,22 +1,16 @@
-//! JSON, and lines of it: a value goes in with the escapes of a string, or bare where it is a
+//! JSON, and lines of it, in UTF-8 whatever a charset says (RFC 8259 section 8.1): a value goes in with the escapes of a string, or bare where it is a
 //! literal. The text is followed just far enough to know whether a string is open.
 
+use super::PLACE;
 use super::media_type::MediaType;
-use super::{PLACE, text};
 use crate::inject::reference::Coding;
 use crate::inject::splice::Splicer;
 use crate::inject::{Plaintext, Refusal, encode};
 
-pub(super) fn rewrite(
-    splicer: &mut Splicer<'_>,
-    media_type: &MediaType<'_>,
-    content: &[u8],
-) -> Result<Option<Plaintext>, Refusal> {
+pub(super) fn rewrite(splicer: &mut Splicer<'_>, _: &MediaType<'_>, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
     let mut lexer = Lexer::default();
-    let charset = media_type.charset;
     splicer.splice(content, Coding::Raw, PLACE, &mut |spot, value| {
         lexer.advance(content, spot.range.start);
-        text::fits(charset, value)?;
         match (lexer.in_string, lexer.escaping) {
             (true, true) => Err("a backslash stands before the reference and would escape the value's first character"),
             (true, false) => encode::json_string(value),

@@ -29,6 +29,11 @@ pub(super) enum Charset {
 }
 
 impl<'a> MediaType<'a> {
+    /// What `value` says, if it names a type at all.
+    pub(super) fn named(value: &'a [u8]) -> Option<Self> {
+        Some(Self::parse(value)).filter(|media_type| !media_type.essence.is_empty())
+    }
+
     /// What `value` says. A value that is no text says nothing, which is the type of binary content.
     pub(super) fn parse(value: &'a [u8]) -> Self {
         let text = std::str::from_utf8(value).unwrap_or("application/octet-stream");
@@ -51,12 +56,13 @@ fn lower_case(text: &str) -> Cow<'_, str> {
 
 impl Charset {
     fn named(name: &str) -> Self {
-        const ASCII_AND_MORE: [&str; 8] =
-            ["iso-8859-", "iso8859-", "latin", "windows-125", "cp125", "koi8-", "macintosh", "euc-"];
-        match name {
+        // Whatever else it may be, ASCII is in it as it is, but for these.
+        const OTHERWISE: [&str; 9] = ["utf-16", "utf16", "utf-32", "utf32", "utf-7", "ucs-", "ebcdic", "ibm", "iso-10646"];
+        match name.trim_matches(['\'', ' ']) {
+            "" => Self::Unnamed,
             "utf-8" | "utf8" | "us-ascii" | "ascii" => Self::Utf8,
-            name if ASCII_AND_MORE.iter().any(|known| name.starts_with(known)) => Self::AsciiAndMore,
-            _ => Self::Unsearched,
+            name if OTHERWISE.iter().any(|known| name.starts_with(known)) => Self::Unsearched,
+            _ => Self::AsciiAndMore,
         }
     }
 }
@@ -72,7 +78,9 @@ impl<'a> Iterator for Parameters<'a> {
         let after = after.trim_start();
         let (value, rest) = after.strip_prefix('"').map_or_else(|| token(after), unquoted);
         self.0 = rest;
-        Some((name.trim_matches([' ', '\t', ';']), value))
+        // What stands before it and has no value says nothing.
+        let name = name.rsplit(';').next().unwrap_or(name);
+        Some((name.trim(), value))
     }
 }
 

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use self::media_type::{Charset, MediaType};
-use super::reference::holds_reference;
+use super::reference::first_reference;
 use super::splice::{Place, Splicer};
 use super::{Code, Plaintext, Refusal};
 use crate::secret::Surface;
@@ -40,11 +40,35 @@ const KINDS: [(Fits, Rewriter); 5] = [
     (is_text, text::rewrite),
 ];
 
+/// Whatever else their names say: their bytes are framed, packed or no text at all.
+fn is_binary(essence: &str) -> bool {
+    const KINDS: [&str; 5] = ["image/", "audio/", "video/", "font/", "model/"];
+    const NAMES: [&str; 13] = [
+        "octet-stream",
+        "zip",
+        "gzip",
+        "pdf",
+        "wasm",
+        "msgpack",
+        "x-msgpack",
+        "cbor",
+        "protobuf",
+        "x-protobuf",
+        "vnd.google.protobuf",
+        "avro",
+        "x-tar",
+    ];
+    let framed = |subtype: &str| subtype.starts_with("grpc") || subtype.starts_with("connect+");
+    let subtype = essence.strip_prefix("application/").unwrap_or_default();
+    // SVG is XML.
+    (KINDS.iter().any(|kind| essence.starts_with(kind)) && !essence.ends_with("+xml"))
+        || NAMES.contains(&subtype)
+        || framed(subtype)
+}
+
 fn is_json(essence: &str) -> bool {
     essence.ends_with("+json")
-        || (essence.starts_with("application/") && essence.contains("json"))
-        || essence == "text/json"
-        || essence == "application/jsonl"
+        || ((essence.starts_with("application/") || essence.starts_with("text/")) && essence.contains("json"))
 }
 
 fn is_form(essence: &str) -> bool {
@@ -52,7 +76,8 @@ fn is_form(essence: &str) -> bool {
 }
 
 fn is_xml(essence: &str) -> bool {
-    essence.ends_with("+xml") || matches!(essence, "application/xml" | "text/xml" | "application/xml-dtd")
+    let subtype = essence.strip_prefix("application/").or(essence.strip_prefix("text/")).unwrap_or_default();
+    essence.ends_with("+xml") || matches!(subtype, "xml" | "xml-dtd" | "xml-external-parsed-entity")
 }
 
 fn is_multipart(essence: &str) -> bool {
@@ -80,7 +105,7 @@ fn is_text(essence: &str) -> bool {
 
 /// How a type is searched, if it is.
 fn rewriter(media_type: &MediaType<'_>) -> Option<Rewriter> {
-    if media_type.charset == Charset::Unsearched {
+    if media_type.charset == Charset::Unsearched || is_binary(&media_type.essence) {
         return None;
     }
     let row = KINDS.iter().find(|(fits, _)| fits(&media_type.essence));
@@ -96,7 +121,7 @@ pub(super) fn is_searched(fields: &HeaderMap) -> bool {
         !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
     });
     let types = fields.get_all(CONTENT_TYPE);
-    let mut named = types.iter().map(|value| MediaType::parse(value.as_bytes())).peekable();
+    let mut named = types.iter().filter_map(|value| MediaType::named(value.as_bytes())).peekable();
     !coded && (named.peek().is_none() || named.any(|media_type| rewriter(&media_type).is_some()))
 }
 
@@ -104,27 +129,31 @@ pub(super) fn is_searched(fields: &HeaderMap) -> bool {
 pub(super) fn rewrite(splicer: &mut Splicer<'_>, fields: &HeaderMap, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
     let mut types = fields.get_all(CONTENT_TYPE).iter();
     let first = types.next();
-    if types.any(|other| Some(other) != first) && holds_reference(content) {
-        return Err(Refusal::malformed("Content-Type stands more than once and says different things. Send it once."));
+    if types.any(|other| Some(other) != first)
+        && let Some(secret) = first_reference(content)
+    {
+        let detail = "Content-Type stands more than once and says different things. Send it once.";
+        return Err(Refusal::malformed(detail).about(&secret, Surface::Body));
     }
-    let media_type = first.map(|value| MediaType::parse(value.as_bytes()));
+    let media_type = first.and_then(|value| MediaType::named(value.as_bytes()));
     let rewritten = rewrite_as(splicer, media_type.as_ref(), content)?;
-    match DIGESTS.into_iter().find(|name| rewritten.is_some() && is_digest(fields, name)) {
-        Some(digest) => Err(digested(splicer, digest)),
-        None => Ok(rewritten),
+    if rewritten.is_some() {
+        check_digests(splicer, fields)?;
     }
+    Ok(rewritten)
+}
+
+/// That no field holds a digest of the content, which was rewritten.
+pub(super) fn check_digests(splicer: &Splicer<'_>, fields: &HeaderMap) -> Result<(), Refusal> {
+    DIGESTS.into_iter().find(|name| is_digest(fields, name)).map_or(Ok(()), |digest| Err(digested(splicer, digest)))
 }
 
 fn digested(splicer: &Splicer<'_>, digest: &str) -> Refusal {
     let detail = format!(
         "The content holds a secret reference, and {digest} holds a digest of it that would no longer be right. Leave {digest} out, or send the secret in a field."
     );
-    let refusal = Refusal::new(Code::SecretNotEncodable, detail);
-    match splicer.last_on(Surface::Body) {
-        Some(secret) => refusal.about(secret, Surface::Body),
-        // Only an escape was undone.
-        None => refusal,
-    }
+    // No secret if only an escape was undone.
+    Refusal::new(Code::SecretNotEncodable, detail).about_any(splicer.last_on(Surface::Body).cloned(), Surface::Body)
 }
 
 /// `UNSIGNED-PAYLOAD` and its like in x-amz-content-sha256 are no digests.

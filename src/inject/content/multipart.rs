@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use super::media_type::MediaType;
-use super::{PLACE, rewrite_as};
-use crate::inject::reference::{Coding, holds_reference};
+use super::{PLACE, rewrite_as, rewriter};
+use crate::inject::reference::{Coding, Scanner, Token, first_reference, holds_reference};
 use crate::inject::splice::Splicer;
 use crate::inject::{Code, Plaintext, Refusal, encode};
 use crate::secret::Surface;
@@ -23,13 +23,13 @@ pub(super) fn rewrite(
     }
     let boundary = media_type.boundary.as_deref().unwrap_or_default().as_bytes();
     let parts = if media_type.depth < MAX_DEPTH { parts(content, boundary) } else { None };
-    let Some(parts) = parts else { return Err(unreadable()) };
+    let Some(parts) = parts else { return Err(unreadable(content)) };
     let mut written = Plaintext::default();
     let mut copied = 0;
     for range in parts {
         if let Some(part) = part(splicer, media_type.depth, &content[range.clone()])? {
             if holds_boundary(&part, boundary) {
-                return Err(boundary_inside(splicer));
+                return Err(boundary_inside(&content[range]));
             }
             written.extend_from_slice(&content[copied..range.start]);
             written.extend_from_slice(&part);
@@ -43,26 +43,29 @@ pub(super) fn rewrite(
     Ok(Some(written))
 }
 
-fn unreadable() -> Refusal {
-    Refusal::malformed(
-        "The multipart content holds a secret reference and cannot be taken apart: its boundary is missing or does not part it, or it nests too deep.",
-    )
+fn unreadable(content: &[u8]) -> Refusal {
+    let detail = "The multipart content holds a secret reference and cannot be taken apart: its boundary is missing or does not part it, or it nests too deep.";
+    Refusal::malformed(detail).about_any(first_reference(content), Surface::Body)
 }
 
 /// Whether a value brought a boundary with it.
 fn holds_boundary(part: &[u8], boundary: &[u8]) -> bool {
     let line = [b"\r\n--", boundary].concat();
+    let ends = |at: usize, dashed: &[u8]| delimiter_end(&part[at + dashed.len()..]).is_some();
     // The line end before the part's first byte belongs to the delimiter before it.
-    part.starts_with(&line[2..]) || memchr::memmem::find(part, &line).is_some()
+    (part.starts_with(&line[2..]) && ends(0, &line[2..])) || memchr::memmem::find_iter(part, &line).any(|at| ends(at, &line))
 }
 
-fn boundary_inside(splicer: &Splicer<'_>) -> Refusal {
+/// Names the secret, if only one stands in the part.
+fn boundary_inside(part: &[u8]) -> Refusal {
+    let mut names = Scanner::new(part, Coding::Percent).filter_map(|token| match token {
+        Token::Reference(_, name) => Some(name),
+        Token::Escape(..) => None,
+    });
+    let first = names.next();
+    let only = first.filter(|first| names.all(|other| other == *first));
     let detail = "With its secrets in place a part of the multipart content would hold the boundary. Let the client choose another boundary.";
-    let refusal = Refusal::new(Code::SecretNotEncodable, detail);
-    match splicer.last_on(Surface::Body) {
-        Some(secret) => refusal.about(secret, Surface::Body),
-        None => refusal,
-    }
+    Refusal::new(Code::SecretNotEncodable, detail).about_any(only, Surface::Body)
 }
 
 /// Where the parts stand, header fields included; `None` if the content does not hold together.
@@ -106,14 +109,21 @@ fn delimiter_end(rest: &[u8]) -> Option<(bool, usize)> {
 fn part(splicer: &mut Splicer<'_>, depth: usize, part: &[u8]) -> Result<Option<Plaintext>, Refusal> {
     let head_end = if part.starts_with(b"\r\n") { Some(0) } else { memchr::memmem::find(part, b"\r\n\r\n").map(|at| at + 2) };
     let Some(head_end) = head_end else {
-        return if holds_reference(part) { Err(unreadable()) } else { Ok(None) };
+        return if holds_reference(part) { Err(unreadable(part)) } else { Ok(None) };
     };
     let (head, body) = (&part[..head_end], &part[head_end + 2..]);
+    for name in ["content-type", "content-transfer-encoding", "content-encoding"] {
+        if let Some(secret) = field(head, name).and_then(first_reference) {
+            let detail = format!("A secret reference stands in the {name} of a part, which decides how the part is read.");
+            return Err(Refusal::malformed(detail).about(&secret, Surface::Body));
+        }
+    }
+    let PartType::Searched(media_type) = PartType::of(head, depth) else { return Ok(None) };
+    if media_type.as_ref().is_some_and(|media_type| rewriter(media_type).is_none()) {
+        return Ok(None);
+    }
     let new_head = splicer.splice(head, Coding::Raw, PLACE, &mut |_, value| encode::part_field(value))?;
-    let new_body = match PartType::of(head, depth) {
-        PartType::Untouched => None,
-        PartType::Searched(media_type) => rewrite_as(splicer, media_type.as_ref(), body)?,
-    };
+    let new_body = rewrite_as(splicer, media_type.as_ref(), body)?;
     if new_head.is_none() && new_body.is_none() {
         return Ok(None);
     }

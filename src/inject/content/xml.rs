@@ -91,6 +91,11 @@ struct Lexer {
     place: Inside,
 }
 
+/// How long what begins here is, up to and with its `end`.
+fn past(rest: &[u8], opening: usize, end: &[u8]) -> usize {
+    memchr::memmem::find(&rest[opening..], end).map_or(rest.len(), |at| opening + at + end.len())
+}
+
 impl Lexer {
     fn advance(&mut self, text: &[u8], to: usize) {
         while self.at < to {
@@ -116,6 +121,9 @@ impl Lexer {
             Inside::Cdata => ends(b"]]>", Inside::Cdata),
             Inside::Instruction => ends(b"?>", Inside::Instruction),
             Inside::Doctype(open) => match rest[0] {
+                quote @ (b'"' | b'\'') => (Inside::Doctype(open), past(rest, 1, &[quote])),
+                b'<' if rest.starts_with(b"<!--") => (Inside::Doctype(open), past(rest, 4, b"-->")),
+                b'<' if rest.starts_with(b"<?") => (Inside::Doctype(open), past(rest, 2, b"?>")),
                 b'[' => (Inside::Doctype(open + 1), 1),
                 b']' => (Inside::Doctype(open.saturating_sub(1)), 1),
                 b'>' if open == 0 => (Inside::Text, 1),

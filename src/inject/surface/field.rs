@@ -8,7 +8,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 
 use super::authentication;
-use crate::inject::reference::{Coding, holds_reference};
+use crate::inject::reference::{Coding, first_reference};
 use crate::inject::response::with_values;
 use crate::inject::splice::{Place, Splicer};
 use crate::inject::{Code, Plaintext, Refusal, encode};
@@ -31,6 +31,18 @@ pub(in crate::inject) fn fields(
         }
     }
     Ok((!changed.is_empty()).then(|| with_values(fields, changed)))
+}
+
+/// That no reference stands in a field which decides how the message is read, nor in Host.
+pub(in crate::inject) fn check_framing(surfaces: Surfaces, fields: &HeaderMap) -> Result<(), Refusal> {
+    for (name, value) in fields {
+        if *name == HOST {
+            host(value.as_bytes())?;
+        } else if surfaces.contains(Surface::Header) && FORBIDDEN.contains(name) {
+            forbidden(name, value.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// Plaintext stays wiped when dropped, and never enters a compression table.
@@ -86,17 +98,15 @@ fn is_blank(byte: u8) -> bool {
 }
 
 fn forbidden(name: &HeaderName, value: &[u8]) -> Result<Option<Plaintext>, Refusal> {
-    if holds_reference(value) {
-        return Err(Refusal::malformed(format!(
-            "A secret reference stands in the field {name}, which decides how the message is read. References may stand in other fields, path, query and content."
-        )));
-    }
-    Ok(None)
+    let Some(secret) = first_reference(value) else { return Ok(None) };
+    let detail = format!(
+        "A secret reference stands in the field {name}, which decides how the message is read. References may stand in other fields, path, query and content."
+    );
+    Err(Refusal::malformed(detail).about(&secret, Surface::Header))
 }
 
 fn host(value: &[u8]) -> Result<Option<Plaintext>, Refusal> {
-    if holds_reference(value) {
-        return Err(Refusal::new(Code::SecretInAuthority, "A secret reference stands in Host. Write the host out."));
-    }
-    Ok(None)
+    let Some(secret) = first_reference(value) else { return Ok(None) };
+    let detail = "A secret reference stands in Host. Write the host out.";
+    Err(Refusal::new(Code::SecretInAuthority, detail).naming(Some(secret)))
 }

@@ -4,5 +4,5 @@ mod authentication;
 mod field;
 mod target;
 
-pub(super) use field::fields;
+pub(super) use field::{check_framing, fields};
 pub(super) use target::target;
