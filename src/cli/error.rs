@@ -1,11 +1,8 @@
 //! Why a command was not done: one sentence on standard error, and the exit code.
 
-use std::fmt;
-use std::process::ExitCode;
-
-use super::out;
 use crate::app::AppError;
 use crate::config::ConfigError;
+use std::fmt;
 
 /// Why a command was not done.
 #[derive(Debug)]
@@ -29,15 +26,13 @@ impl CliError {
         Self::Usage(sentence.to_string())
     }
 
-    /// Says it, and gives the exit code.
-    pub(super) fn report(self) -> ExitCode {
-        let (sentence, code) = match self {
-            Self::Failed(sentence) => (sentence, 1),
-            Self::Usage(sentence) => (sentence, 2),
-            Self::Said => return ExitCode::from(1),
-        };
-        out::note(&format!("subrosa: {sentence}"));
-        ExitCode::from(code)
+    /// The sentence, if there is one to say still, and the exit code.
+    pub(super) fn into_parts(self) -> (Option<String>, u8) {
+        match self {
+            Self::Failed(sentence) => (Some(sentence), 1),
+            Self::Usage(sentence) => (Some(sentence), 2),
+            Self::Said => (None, 1),
+        }
     }
 }
 

@@ -87,7 +87,13 @@ pub fn run() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => error.report(),
+        Err(error) => {
+            let (sentence, code) = error.into_parts();
+            if let Some(sentence) = sentence {
+                out::note(&format!("subrosa: {sentence}"));
+            }
+            ExitCode::from(code)
+        }
     }
 }
 

@@ -1,19 +1,15 @@
-//! What all exchanges of one worker share: settings, rooms to ask, and budgets.
+//! What all exchanges of one worker share: settings and rooms to ask.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
+use super::budget::{Budget, Budgets, Room, Share};
 use super::outgoing::Outgoing;
-use super::service::{self, Place};
 use crate::audit::Audit;
 use crate::drain::Drain;
 use crate::identity::Identity;
-use crate::inject::{Code, Refusal, Secrets};
+use crate::inject::Secrets;
 use crate::origin::Host;
 use crate::secret::{DomainPattern, OrganizationName, Surfaces};
 use crate::tls::Leaves;
@@ -79,83 +75,6 @@ impl Settings {
     }
 }
 
-/// A bound that many share: bytes or connections.
-#[derive(Debug)]
-pub struct Budget {
-    left: AtomicU64,
-}
-
-impl Budget {
-    /// A budget of `size`.
-    pub fn new(size: u64) -> Arc<Self> {
-        Arc::new(Self { left: AtomicU64::new(size) })
-    }
-
-    /// Takes `amount`, unless that much is not left.
-    pub(super) fn take(self: &Arc<Self>, amount: u64) -> Option<Share> {
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount));
-        taken.is_ok().then(|| Share { of: Arc::clone(self), amount })
-    }
-}
-
-/// A part of a budget, given back when dropped.
-#[derive(Debug)]
-pub(super) struct Share {
-    of: Arc<Budget>,
-    amount: u64,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.of.left.fetch_add(self.amount, Ordering::Relaxed);
-    }
-}
-
-/// A budget of the same size for each tenant that is there at the moment.
-#[derive(Debug)]
-pub struct Budgets {
-    each: u64,
-    by: Mutex<HashMap<Tenant, Weak<Budget>>>,
-}
-
-impl Budgets {
-    /// Budgets of `each`.
-    pub fn new(each: u64) -> Self {
-        Self { each, by: Mutex::default() }
-    }
-
-    fn of(&self, tenant: &Tenant) -> Arc<Budget> {
-        let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(budget) = by.get(tenant).and_then(Weak::upgrade) {
-            return budget;
-        }
-        by.retain(|_, budget| budget.strong_count() > 0);
-        let budget = Budget::new(self.each);
-        by.insert(tenant.clone(), Arc::downgrade(&budget));
-        budget
-    }
-}
-
-/// What one exchange holds of the budgets for contents; given back when dropped.
-#[derive(Debug)]
-pub(super) struct Room {
-    budgets: [Arc<Budget>; 2],
-    taken: Vec<Share>,
-}
-
-impl Room {
-    /// Takes room for `amount` more bytes.
-    pub(super) fn grow(&mut self, amount: u64) -> Result<(), Refusal> {
-        let taken: Option<Vec<Share>> = self.budgets.iter().map(|budget| budget.take(amount)).collect();
-        let full = || {
-            let detail = "Too many bytes of content are held at the moment (limits.held). Try again in a moment.";
-            Refusal::new(Code::Overloaded, detail)
-        };
-        self.taken.extend(taken.ok_or_else(full)?);
-        Ok(())
-    }
-}
-
 /// What all workers share.
 pub struct Shared {
     /// What the config says.
@@ -191,7 +110,7 @@ pub struct Door {
     pub(super) upstream: Upstream<Outgoing>,
     /// The client connection's part of `limits.connections`: whatever becomes of the connection, a
     /// tunnel or another protocol, holds it as long as it lives.
-    slot: Option<Arc<Share>>,
+    pub(super) slot: Option<Arc<Share>>,
 }
 
 impl Door {
@@ -200,21 +119,10 @@ impl Door {
         Self { shared, upstream, slot: None }
     }
 
-    /// Serves one client connection to its end.
-    pub async fn welcome(mut self, stream: TcpStream, peer: SocketAddr) {
-        let _busy = self.shared.drain.busy();
-        let slot = self.shared.connections.take(1);
-        let overloaded = slot.is_none();
-        let Some(slot) = slot.or_else(|| self.shared.turned_away.take(1)) else { return };
-        self.slot = Some(Arc::new(slot));
-        let is_loopback = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
-        service::serve(self, stream, bytes::BytesMut::new(), Place::Front { is_loopback, overloaded }).await;
-    }
-
     /// Room for contents, of everybody's and of this tenant's.
     pub(super) fn room_for(&self, tenant: &Tenant) -> Room {
         let tenant = self.shared.held_by_tenant.of(tenant);
-        Room { budgets: [Arc::clone(&self.shared.held), tenant], taken: Vec::new() }
+        Room::of([Arc::clone(&self.shared.held), tenant])
     }
 
     /// A name for one request, in answers, logs and the audit trail.

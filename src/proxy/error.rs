@@ -1,15 +1,14 @@
 //! Refusals as responses: status, Proxy-Status (RFC 9209) and problem details (RFC 9457), written
 //! here and nowhere else on this door.
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::answer::Answer;
+use super::fields::PROXY_STATUS;
 use crate::inject::{Code, Refusal};
 use crate::upstream;
-
-pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// The members of a problem document.
 #[derive(Serialize)]

@@ -19,8 +19,9 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::Answer;
+use super::budget::Room;
 use super::client_auth::Caller;
-use super::context::{Cleartext, Door, Room};
+use super::context::{Cleartext, Door};
 use super::fields;
 use super::gate::Control;
 use super::outgoing::{self, Held, Outgoing, check_trailers};

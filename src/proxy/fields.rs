@@ -8,12 +8,12 @@ use http::header::{
 };
 use http::{HeaderMap, Uri};
 
-use super::error::PROXY_STATUS;
 use super::wire;
 use crate::inject::{Code, Refusal};
 use crate::origin::Origin;
 use crate::secret::Surfaces;
 
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");

@@ -8,6 +8,7 @@
 //! Any refusal on the way ends in `error`, which alone writes them.
 
 mod answer;
+mod budget;
 mod chunked;
 mod client_auth;
 mod context;
@@ -22,5 +23,6 @@ mod service;
 mod tunnel;
 mod wire;
 
-pub use context::{Budget, Budgets, Cleartext, Door, Narrow, Settings, Shared};
+pub use budget::{Budget, Budgets};
+pub use context::{Cleartext, Door, Narrow, Settings, Shared};
 pub use outgoing::Outgoing;

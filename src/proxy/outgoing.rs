@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::context::Room;
+use super::budget::Room;
 use super::gate::Control;
 use crate::inject::{Plaintext, Refusal, first_reference};
 use crate::secret::Surface;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use super::client_auth::Caller;
 use super::context::Door;
-use super::tunnel;
+use super::gate::Gate;
 
 /// One buffer for each direction.
 const BUFFER: usize = 64 * 1024;
@@ -27,7 +27,7 @@ const STILL: Duration = Duration::from_secs(1);
 pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: TcpStream, caller: Caller) {
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
-        if let Some((stream, early)) = tunnel::client_side(client).await {
+        if let Some((stream, early)) = client_side(client).await {
             let relayed = relay(Prefixed::new(early.freeze(), stream), upstream, door.shared.settings.tunnel);
             while_permitted(relayed, &door, &caller).await;
         }
@@ -53,6 +53,16 @@ async fn while_permitted(relayed: impl Future<Output = ()>, door: &Door, caller:
             return;
         }
     }
+}
+
+/// The client's connection once CONNECT was answered, with what it sent early.
+pub(super) async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, BytesMut)> {
+    let upgraded = upgrade.await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<Gate<TcpStream>>>().ok()?;
+    let (stream, raw) = parts.io.into_inner().into_parts();
+    let mut early = BytesMut::from(&parts.read_buf[..]);
+    early.extend_from_slice(&raw);
+    Some((stream, early))
 }
 
 /// Copies both ways until both have ended, one fails, or no byte came for `silence`.

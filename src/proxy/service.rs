@@ -1,6 +1,7 @@
 //! Which form of request is this? One connection's requests are told apart here and sent on:
 //! CONNECT to `tunnel`, everything else to `exchange`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use super::answer::Answer;
 use super::client_auth::{self, Caller};
@@ -47,6 +49,19 @@ pub(super) enum Place {
         /// Why every request in here is misdirected, if it is.
         misdirected: Option<String>,
     },
+}
+
+impl Door {
+    /// Serves one client connection to its end.
+    pub async fn welcome(mut self, stream: TcpStream, peer: SocketAddr) {
+        let _busy = self.shared.drain.busy();
+        let slot = self.shared.connections.take(1);
+        let overloaded = slot.is_none();
+        let Some(slot) = slot.or_else(|| self.shared.turned_away.take(1)) else { return };
+        self.slot = Some(Arc::new(slot));
+        let is_loopback = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
+        serve(self, stream, BytesMut::new(), Place::Front { is_loopback, overloaded }).await;
+    }
 }
 
 /// Serves the HTTP/1.1 requests of one connection, or of one tunnel, until it ends.

@@ -7,19 +7,16 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use super::answer::Answer;
 use super::client_auth::Caller;
 use super::context::Door;
-use super::gate::Gate;
-use super::relay::Prefixed;
+use super::relay::{Prefixed, client_side};
 use super::service::{self, Place};
 use super::{intercept, relay};
 use crate::inject::Refusal;
@@ -71,14 +68,4 @@ fn look_inside(door: Door, upgrade: OnUpgrade, authority: Authority, caller: Cal
             service::serve(door, stream, early, place).await;
         }
     })
-}
-
-/// The client's connection once CONNECT was answered, with what it sent early.
-pub(super) async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, BytesMut)> {
-    let upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<Gate<TcpStream>>>().ok()?;
-    let (stream, raw) = parts.io.into_inner().into_parts();
-    let mut early = BytesMut::from(&parts.read_buf[..]);
-    early.extend_from_slice(&raw);
-    Some((stream, early))
 }
