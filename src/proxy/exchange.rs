@@ -32,7 +32,7 @@ use crate::secret::{SecretName, Surface, Surfaces};
 use crate::upstream::{self, Lane, Pinned, Returning};
 
 /// Room for held content is made in steps that double from here, in bytes.
-const STEP: usize = 16 * 1024;
+const STEP: usize = 4 * 1024;
 
 /// One request's surroundings.
 pub(super) struct Visit<'a> {
