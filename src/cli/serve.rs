@@ -3,13 +3,16 @@
 use super::error::CliError;
 use super::{logs, out, shield};
 use crate::app;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 
 /// Serves until told to stop.
 pub(super) async fn run(config: Config) -> Result<(), CliError> {
-    // Among JSON lines nobody looks for advice.
-    let next = logs::are_for_people(&config.log).then(|| next_steps(&program(), &config));
-    let ready = move || next.iter().for_each(|next| out::note(next));
+    // Who wrote a config knows what to do next, and who collects JSON looks for no advice. Logs go to
+    // standard error; this does not.
+    let is_first_start = config.file.is_none() && config.log.format == LogFormat::Auto;
+    let next = (is_first_start || logs::are_for_people(&config.log)).then(|| next_steps(&program(), &config));
+    // Nobody may be listening.
+    let ready = move || next.iter().for_each(|next| drop(out::line(next)));
     shield::raise_descriptors(&config);
     Ok(app::serve(config, ready).await?)
 }

@@ -182,14 +182,14 @@ async fn take_content(
     surfaces: Surfaces,
 ) -> Result<Content, Refusal> {
     if content.is_end_stream() {
-        let room = grown(injection, visit.door.room_for(&visit.caller.tenant))?;
-        return Ok(Content { outgoing: Outgoing::empty().within(room), new_length: None, chunked: false });
+        let outgoing = Outgoing::empty().within(room_for_head(visit, injection)?);
+        return Ok(Content { outgoing, new_length: None, chunked: false });
     }
     let chunked = content.size_hint().exact().is_none();
     if !injection.searches_content(fields) {
-        let room = grown(injection, visit.door.room_for(&visit.caller.tenant))?;
         let outgoing = Outgoing::streaming(content, Arc::clone(visit.control), !surfaces.is_empty());
-        return Ok(Content { outgoing: outgoing.within(room), new_length: None, chunked });
+        let outgoing = outgoing.within(room_for_head(visit, injection)?);
+        return Ok(Content { outgoing, new_length: None, chunked });
     }
     let mut room = visit.door.room_for(&visit.caller.tenant);
     let patience = visit.door.shared.settings.body;
@@ -202,19 +202,22 @@ async fn take_content(
     if let (Some(_), Some(trailers)) = (&rewritten, &trailers) {
         injection.check_digests(trailers)?;
     }
-    let room = grown(injection, room)?;
+    // Room for what the values added, too.
+    room.grow(injection.grown())?;
+    let room = Arc::new(room);
     let new_length = rewritten.as_ref().filter(|_| !chunked).map(|rewritten| rewritten.len() as u64);
     let content = Some(outgoing::bytes(received, rewritten, &room));
-    Ok(Content { outgoing: Outgoing::held(Held { content, trailers, chunked }).within(room), new_length, chunked })
+    Ok(Content { outgoing: Outgoing::held(Held { content, trailers, chunked }).within(Some(room)), new_length, chunked })
 }
 
-/// Room for what the values added, too.
-fn grown(injection: &Injection<'_>, mut room: Room) -> Result<Arc<Room>, Refusal> {
-    match injection.grown() {
-        0 => {}
-        added => room.grow(added)?,
+/// Room for a head that grew beyond what heads may be anyway; most need none.
+fn room_for_head(visit: &Visit<'_>, injection: &Injection<'_>) -> Result<Option<Arc<Room>>, Refusal> {
+    if injection.grown() <= visit.door.shared.settings.head_bytes as u64 {
+        return Ok(None);
     }
-    Ok(Arc::new(room))
+    let mut room = visit.door.room_for(&visit.caller.tenant);
+    room.grow(injection.grown())?;
+    Ok(Some(Arc::new(room)))
 }
 
 fn slow(patience: Duration) -> Refusal {

@@ -74,8 +74,8 @@ impl Outgoing {
     }
 
     /// The same, holding `room` as long as it is on its way.
-    pub(super) fn within(self, room: Arc<Room>) -> Self {
-        Self { _room: Some(room), ..self }
+    pub(super) fn within(self, room: Option<Arc<Room>>) -> Self {
+        Self { _room: room, ..self }
     }
 
     /// The trailers of a held content.

@@ -124,6 +124,32 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[tokio::test]
+async fn serve_without_a_config_works_at_once_and_says_what_to_type_next() {
+    let place = tempfile::tempdir().expect("a directory");
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_subrosa"));
+    command
+        .current_dir(place.path())
+        .arg("serve")
+        .env("SUBROSA_PROXY__LISTEN", "127.0.0.1:0")
+        .env("SUBROSA_ADMIN__LISTEN", "127.0.0.1:0");
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().expect("it starts");
+    let mut stdout = child.stdout.take().expect("piped");
+    let mut said = Vec::new();
+    soon(async {
+        while find(&said, b"curl ").is_none() {
+            assert_ne!(stdout.read_buf(&mut said).await.expect("it speaks"), 0, "it ended");
+        }
+    })
+    .await;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains(" secret create ") && said.contains(" env)"), "{said}");
+    for name in ["data", "keys/kek", "keys/ca-key.pem", "certs/ca.pem"] {
+        assert!(place.path().join(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn silent_visitors_of_the_admin_port_are_bounded() {
     let world = World::new().await;
     let line: serde_json::Value = serde_json::from_str(&world.proxy.logged("\"door\":\"admin\"").await).expect("JSON");
