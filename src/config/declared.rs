@@ -27,7 +27,7 @@ pub struct DeclaredSecret {
     #[serde(default)]
     pub allowed_domains: AllowedDomains,
     /// What else limits its use.
-    #[serde(default, deserialize_with = "lower_case_headers")]
+    #[serde(default)]
     pub limits: Limits,
 }
 
@@ -58,18 +58,6 @@ pub enum Source {
     Env(VariableName),
     /// In a file; one trailing line end is not part of the value.
     File(PathBuf),
-}
-
-/// Field names count without case; they are compared in lower case.
-fn lower_case_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Limits, D::Error> {
-    let mut limits = Limits::deserialize(deserializer)?;
-    for header in &mut limits.headers {
-        if http::HeaderName::from_bytes(header.as_bytes()).is_err() {
-            return Err(de::Error::custom(format!("`{header}` is no field name")));
-        }
-        header.make_ascii_lowercase();
-    }
-    Ok(limits)
 }
 
 impl<'de> Deserialize<'de> for Source {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Where a reference may stand in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -151,10 +151,21 @@ pub struct Limits {
     pub surfaces: Surfaces,
     /// Lower-case names of the only fields it may stand in; empty means any. Says nothing about
     /// the other surfaces.
+    #[serde(deserialize_with = "field_names")]
     pub headers: Vec<String>,
     /// The value is percent-encoded already, or holds meaningful `/`: it goes into a path or
     /// query as it is.
     pub url_encoded: bool,
+}
+
+/// Names of fields count without case; they are kept in lower case.
+fn field_names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let parsed = names.into_iter().map(|name| match http::HeaderName::from_bytes(name.as_bytes()) {
+        Ok(parsed) => Ok(parsed.as_str().to_owned()),
+        Err(_) => Err(serde::de::Error::custom(format!("`{name}` is no field name"))),
+    });
+    parsed.collect()
 }
 
 impl Limits {

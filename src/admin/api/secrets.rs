@@ -164,14 +164,7 @@ fn description(text: &str) -> Result<Description, Problem> {
 }
 
 fn limits(sent: Value) -> Result<Limits, Problem> {
-    let mut limits: Limits = serde_json::from_value(sent).map_err(|fault| Problem::invalid("limits", fault))?;
-    for header in &mut limits.headers {
-        if HeaderName::from_bytes(header.as_bytes()).is_err() {
-            return Err(Problem::invalid("limits", format!("`{header}` is no field name")));
-        }
-        header.make_ascii_lowercase();
-    }
-    Ok(limits)
+    serde_json::from_value(sent).map_err(|fault| Problem::invalid("limits", fault))
 }
 
 impl From<VaultError> for Problem {
