@@ -19,8 +19,9 @@ pub mod admin;
 
 pub mod proxy;
 
-// What the doors ask: secrets, and who is asking.
+// What the doors ask: secrets, runners, people.
 pub mod identity;
+pub mod members;
 pub mod vault;
 
 // Sealed records with their manifest, and where they lie.

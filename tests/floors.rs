@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["admin"],
     &["proxy"],
-    &["identity", "vault"],
+    &["identity", "members", "vault"],
     &["ledger"],
     &["audit", "store"],
     &["inject", "seal", "upstream"],

@@ -1,0 +1,5 @@
+//! People: who may sign in, and what they may do in which organization.
+
+mod role;
+
+pub use role::{NoRole, Role};
