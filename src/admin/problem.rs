@@ -36,6 +36,12 @@ impl Problem {
         Self { field: Some(field), ..self }
     }
 
+    /// The status it is answered with.
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     fn document(&self) -> Value {
         let mut document = json!({
             "type": format!("urn:subrosa:{}", self.code),

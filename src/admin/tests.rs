@@ -376,14 +376,19 @@ async fn what_is_not_there_is_a_problem_too() {
     let door = Door::open().await;
     assert_eq!(door.get("/nothing").await.code(), (404, "not_found".to_owned()));
     assert_eq!(door.delete(SECRETS, None).await.code(), (405, "method_not_allowed".to_owned()));
-    assert_eq!(door.get("/api/v1/organizations/9/secrets").await.code(), (422, "invalid_field".to_owned()));
+    assert_eq!(door.get("/api/v1/organizations/9/secrets").await.code(), (404, "organization_not_found".to_owned()));
     assert_eq!(door.get("/livez").await.status, 200);
     let ca = door.get("/ca.pem").await;
     assert_eq!((ca.status, ca.text.as_str()), (200, "-----BEGIN CERTIFICATE-----\n"));
 }
 
 #[tokio::test]
-async fn the_port_offers_what_needs_no_authority_under_its_own_names() {
+async fn the_owner_of_the_socket_is_told_who_they_are() {
+    assert_eq!(Door::open().await.get("/api/v1/me").await.json(), json!({ "name": "local", "roles": null }));
+}
+
+#[tokio::test]
+async fn the_port_offers_nobody_more_than_is_public_and_under_its_own_names_only() {
     let hosts = vec![Host::parse("localhost").expect("a host")];
     let door = Door(port_router(state().await, hosts));
     for path in ["/", "/livez", "/ca.pem"] {
@@ -391,8 +396,10 @@ async fn the_port_offers_what_needs_no_authority_under_its_own_names() {
         assert_eq!(reply.status, 200, "{path}");
         assert_eq!(reply.fields["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
     }
-    for path in [SECRETS, RUNNERS] {
-        assert_eq!(door.get(path).await.code(), (404, "not_found".to_owned()), "{path}");
+    for path in [SECRETS, RUNNERS, "/api/v1/me"] {
+        let reply = door.get(path).await;
+        assert_eq!(reply.code(), (401, "unauthenticated".to_owned()), "{path}");
+        assert_eq!(reply.fields["www-authenticate"], "Bearer realm=\"subrosa\"");
     }
     let request = Request::get("/livez").header(HOST, "evil.test").body(Body::empty()).expect("a request");
     assert_eq!(door.send(request).await.code(), (421, "misdirected".to_owned()));

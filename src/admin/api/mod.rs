@@ -1,5 +1,6 @@
 //! The REST API, version 1: one file per resource.
 
+mod me;
 mod request_tests;
 mod resolvers;
 mod runners;
@@ -15,9 +16,6 @@ use super::State;
 use super::problem::Problem;
 use crate::secret::{AllowedDomains, DomainPattern, OrganizationName};
 
-/// Who acts on the socket.
-const ACTOR: &str = "local";
-
 /// What lies below `/api/v1`.
 pub(super) fn routes() -> Router<State> {
     let organization = Router::new()
@@ -26,7 +24,7 @@ pub(super) fn routes() -> Router<State> {
         .route("/runners", get(runners::list).post(runners::create))
         .route("/runners/{name}", get(runners::show).delete(runners::revoke))
         .route("/request-tests", post(request_tests::create));
-    Router::new().nest("/organizations/{organization}", organization)
+    Router::new().route("/me", get(me::show)).nest("/organizations/{organization}", organization)
 }
 
 /// The organization that a path names.

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::secrets::sentence;
-use super::{ACTOR, State, domains, organization, timestamp};
+use super::{State, domains, organization, timestamp};
 use crate::admin::body::Json;
+use crate::admin::principal::Principal;
 use crate::admin::problem::Problem;
 use crate::identity::{IdentityError, NewRunner, RunnerView};
 use crate::secret::{NamePattern, OrganizationName, RunnerName};
@@ -36,6 +37,7 @@ pub(super) async fn list(Path(of): Path<String>, Shared(state): Shared<State>) -
 pub(super) async fn create(
     Path(of): Path<String>,
     Shared(state): Shared<State>,
+    principal: Principal,
     Json(body): Json<NewBody>,
 ) -> Result<Response, Problem> {
     let organization = organization(&of)?;
@@ -44,7 +46,7 @@ pub(super) async fn create(
         secrets: body.secrets.map(|patterns| patterns.iter().map(|text| pattern(text)).collect()).transpose()?,
         hosts: domains(&body.hosts, "hosts")?,
     };
-    let (view, token) = state.identity.create(&organization, new, ACTOR).await?;
+    let (view, token) = state.identity.create(&organization, new, principal.name()).await?;
     let mut content = shown(&view);
     content["token"] = token.show_once().into();
     let location = format!("/api/v1/organizations/{organization}/runners/{}", view.name);

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{ACTOR, State, domains, organization, timestamp};
+use super::{State, domains, organization, timestamp};
 use crate::admin::body::{self, Json, ValueText};
 use crate::admin::precondition::{MadeFrom, etag};
+use crate::admin::principal::Principal;
 use crate::admin::problem::Problem;
 use crate::audit::LastUse;
 use crate::secret::{Description, Limits, OrganizationName, SecretName};
@@ -56,6 +57,7 @@ pub(super) async fn list(Path(of): Path<String>, Shared(state): Shared<State>) -
 pub(super) async fn create(
     Path(of): Path<String>,
     Shared(state): Shared<State>,
+    principal: Principal,
     Json(body): Json<NewBody>,
 ) -> Result<Response, Problem> {
     let organization = organization(&of)?;
@@ -67,7 +69,7 @@ pub(super) async fn create(
         allowed_domains: domains(&body.allowed_domains, "allowed_domains")?,
         limits: body.limits.map(limits).transpose()?.unwrap_or_default(),
     };
-    let view = state.vault.create(&organization, new, ACTOR).await?;
+    let view = state.vault.create(&organization, new, principal.name()).await?;
     let location = format!("/api/v1/organizations/{organization}/secrets/{}", view.name);
     Ok((StatusCode::CREATED, tagged(&view), [(LOCATION, location)], axum::Json(shown(&view))).into_response())
 }
@@ -83,6 +85,7 @@ pub(super) async fn show(Path((of, called)): Path<(String, String)>, Shared(stat
 pub(super) async fn edit(
     Path((of, called)): Path<(String, String)>,
     Shared(state): Shared<State>,
+    principal: Principal,
     fields: HeaderMap,
     Json(body): Json<EditBody>,
 ) -> Result<Response, Problem> {
@@ -96,7 +99,7 @@ pub(super) async fn edit(
         limits: body.limits.map(limits).transpose()?,
     };
     let revision = made_from.resolve(present(&state, &organization, &called)?.revision)?;
-    let view = state.vault.edit(&organization, &called, edit, Some(revision), ACTOR).await?;
+    let view = state.vault.edit(&organization, &called, edit, Some(revision), principal.name()).await?;
     Ok((tagged(&view), axum::Json(shown(&view))).into_response())
 }
 

@@ -1,0 +1,183 @@
+//! Who may do what: one table of routes and rights, and the one layer that holds requests against it.
+//!
+//! A route that is not in the table is refused, so none can be added without a decision. Somebody
+//! without a role in an organization is told the same as if it did not exist.
+
+use axum::extract::{MatchedPath, RawPathParams, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderValue, Method, StatusCode};
+
+use super::principal::Principal;
+use super::problem::Problem;
+use crate::members::Role;
+use crate::secret::OrganizationName;
+
+/// What a route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Nothing.
+    Public,
+    /// To have said who one is.
+    Known,
+    /// This role, or a higher one, in the organization that the path names.
+    Role(Role),
+    /// To be an administrator of `default`, or the owner of the socket.
+    #[expect(dead_code, reason = "no route takes it yet")]
+    Operate,
+}
+
+const SEE: Right = Right::Role(Role::Viewer);
+const CHANGE: Right = Right::Role(Role::Editor);
+const ADMINISTER: Right = Right::Role(Role::Administrator);
+
+/// What every route takes. HEAD is GET.
+pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
+    (Method::GET, "/", Right::Public),
+    (Method::GET, "/livez", Right::Public),
+    (Method::GET, "/ca.pem", Right::Public),
+    (Method::GET, "/api/v1/me", Right::Known),
+    (Method::GET, "/api/v1/organizations/{organization}/secrets", SEE),
+    (Method::POST, "/api/v1/organizations/{organization}/secrets", CHANGE),
+    (Method::GET, "/api/v1/organizations/{organization}/secrets/{name}", SEE),
+    (Method::PATCH, "/api/v1/organizations/{organization}/secrets/{name}", CHANGE),
+    (Method::DELETE, "/api/v1/organizations/{organization}/secrets/{name}", CHANGE),
+    (Method::GET, "/api/v1/organizations/{organization}/runners", SEE),
+    (Method::POST, "/api/v1/organizations/{organization}/runners", ADMINISTER),
+    (Method::GET, "/api/v1/organizations/{organization}/runners/{name}", SEE),
+    (Method::DELETE, "/api/v1/organizations/{organization}/runners/{name}", ADMINISTER),
+    (Method::POST, "/api/v1/organizations/{organization}/request-tests", CHANGE),
+];
+
+/// Lets a request through whose principal has the right that its route takes.
+pub(super) async fn enforce(
+    matched: MatchedPath,
+    parameters: RawPathParams,
+    principal: Principal,
+    request: Request,
+    next: Next,
+) -> Response {
+    let organization = parameters.iter().find(|(name, _)| *name == "organization").map(|(_, value)| value);
+    match check(right(request.method(), matched.as_str()), organization, &principal) {
+        Ok(()) => next.run(request).await,
+        Err(Refusal::WhoAreYou) => who_are_you(),
+        Err(Refusal::Problem(problem)) => problem.into_response(),
+    }
+}
+
+/// What a route takes; `None` if nobody decided that.
+fn right(method: &Method, path: &str) -> Option<Right> {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    RIGHTS.iter().find(|(known, route, _)| known == method && *route == path).map(|(.., right)| *right)
+}
+
+enum Refusal {
+    WhoAreYou,
+    Problem(Problem),
+}
+
+fn check(right: Option<Right>, organization: Option<&str>, principal: &Principal) -> Result<(), Refusal> {
+    let Some(right) = right else {
+        // The method is not one of the route's, or the table lacks a row: closed either way.
+        let detail = "This cannot be done here.";
+        return Err(Refusal::Problem(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)));
+    };
+    if right == Right::Public {
+        return Ok(());
+    }
+    if !principal.is_known() {
+        return Err(Refusal::WhoAreYou);
+    }
+    match right {
+        Right::Public | Right::Known => Ok(()),
+        Right::Operate if principal.operates() => Ok(()),
+        Right::Operate => Err(Refusal::Problem(not_permitted("an administrator of the organization `default`"))),
+        Right::Role(wanted) => {
+            let named = organization.and_then(|text| OrganizationName::parse(text).ok());
+            let role = named.as_ref().and_then(|organization| principal.role_in(organization));
+            match role {
+                Some(role) if role >= wanted => Ok(()),
+                Some(_) => Err(Refusal::Problem(not_permitted(holder(wanted)))),
+                None => Err(Refusal::Problem(no_organization())),
+            }
+        }
+    }
+}
+
+fn holder(role: Role) -> &'static str {
+    match role {
+        Role::Viewer => "a member of this organization",
+        Role::Editor => "an editor or an administrator of this organization",
+        Role::Administrator => "an administrator of this organization",
+    }
+}
+
+fn not_permitted(holder: &str) -> Problem {
+    let detail = format!("This can be done by {holder}. Ask an administrator for the right, or to do it.");
+    Problem::new(StatusCode::FORBIDDEN, "not_permitted", detail)
+}
+
+/// There is no such organization, or none that whoever asks belongs to.
+pub(super) fn no_organization() -> Problem {
+    let detail = "There is no such organization, or you are not a member of it.";
+    Problem::new(StatusCode::NOT_FOUND, "organization_not_found", detail)
+}
+
+fn who_are_you() -> Response {
+    let detail = "Sign in, or send a token: `Authorization: Bearer TOKEN`.";
+    let mut response = Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail).into_response();
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"subrosa\""));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::*;
+
+    const SECRETS: &str = "/api/v1/organizations/{organization}/secrets";
+
+    fn member(organization: &str, role: Role) -> Principal {
+        let organization = OrganizationName::parse(organization).expect("a name");
+        Principal::known("somebody", Arc::new(BTreeMap::from([(organization, role)])))
+    }
+
+    fn status(method: &Method, path: &str, organization: &str, principal: &Principal) -> u16 {
+        match check(right(method, path), Some(organization), principal) {
+            Ok(()) => 200,
+            Err(Refusal::WhoAreYou) => 401,
+            Err(Refusal::Problem(problem)) => problem.status().as_u16(),
+        }
+    }
+
+    #[test]
+    fn a_role_is_held_in_one_organization_and_reaches_down() {
+        for (role, see, change) in [(Role::Viewer, 200, 403), (Role::Editor, 200, 200), (Role::Administrator, 200, 200)] {
+            let somebody = member("acme", role);
+            assert_eq!(status(&Method::GET, SECRETS, "acme", &somebody), see, "{role:?}");
+            assert_eq!(status(&Method::HEAD, SECRETS, "acme", &somebody), see, "{role:?}");
+            assert_eq!(status(&Method::POST, SECRETS, "acme", &somebody), change, "{role:?}");
+            for elsewhere in ["default", "Acme", "acme2", "", "%"] {
+                assert_eq!(status(&Method::GET, SECRETS, elsewhere, &somebody), 404, "{role:?} in {elsewhere}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_sees_what_is_public_and_the_owner_of_the_socket_does_everything() {
+        for (method, path, right) in RIGHTS {
+            let expected = if *right == Right::Public { 200 } else { 401 };
+            assert_eq!(status(method, path, "default", &Principal::nobody()), expected, "{method} {path}");
+            assert_eq!(status(method, path, "default", &Principal::local()), 200, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_decided_is_closed() {
+        assert_eq!(status(&Method::PUT, SECRETS, "default", &Principal::local()), 405);
+        assert_eq!(status(&Method::GET, "/api/v1/new", "default", &Principal::local()), 405);
+    }
+}
