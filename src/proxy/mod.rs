@@ -11,6 +11,7 @@ mod answer;
 mod budget;
 mod chunked;
 mod client_auth;
+mod content;
 mod context;
 mod error;
 mod exchange;
