@@ -42,4 +42,6 @@ pub mod tls;
 
 // The ground.
 pub mod drain;
+pub mod metrics;
 pub mod origin;
+pub mod readiness;

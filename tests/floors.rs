@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["audit", "store"],
     &["inject", "seal", "upstream"],
     &["secret", "serve", "tls"],
-    &["drain", "origin"],
+    &["drain", "metrics", "origin", "readiness"],
 ];
 
 /// Beyond the floors: whoever stands first never names what stands second, and why.
