@@ -14,8 +14,11 @@ use zeroize::Zeroizing;
 use crate::admin;
 use crate::audit::Audit;
 use crate::config::{Config, ConfigError, DeclaredRunner, DeclaredSecret, Engine, Source};
+use crate::drain::Drain;
 use crate::identity::{self, Identity, IdentityError, NewRunner};
 use crate::ledger::{Ledger, LedgerError};
+use crate::metrics::Registry;
+use crate::readiness::Readiness;
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::store::{self, StoreError};
@@ -107,6 +110,10 @@ pub struct Rooms {
     pub identity: Arc<Identity>,
     /// The last uses.
     pub audit: Arc<Audit>,
+    /// What is counted.
+    pub registry: Arc<Registry>,
+    /// What stands in the way of serving.
+    pub readiness: Readiness,
 }
 
 /// Where a running server answers the command line.
@@ -126,19 +133,21 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
         Engine::Sled => store::Engine::Sled { directory: config.data_dir.clone() },
         Engine::Memory => store::Engine::Memory,
     };
-    let ledger = Arc::new(Ledger::open(store::open(engine).await?, Sealer::new(key)).await?);
+    let (registry, readiness) = (Arc::new(Registry::new()), Readiness::new());
+    let store = store::measured(store::open(engine).await?, &registry, &readiness);
+    let ledger = Arc::new(Ledger::open(store, Sealer::new(key)).await?);
     note_store(config);
     for fault in ledger.faults() {
         tracing::error!(record = %fault.key, reason = %fault.reason, "a stored record cannot be used");
     }
     let vault = Arc::new(Vault::new(Arc::clone(&ledger), secrets)?);
     let identity = Arc::new(Identity::new(Arc::clone(&ledger), runners)?);
-    Ok(Rooms { ledger, vault, identity, audit: Arc::new(Audit::new()) })
+    Ok(Rooms { ledger, vault, identity, audit: Arc::new(Audit::new()), registry, readiness })
 }
 
 impl Rooms {
-    /// What the door for people asks; `ca` is the CA's certificate, PEM.
-    pub fn admin_state(&self, config: &Config, ca: &str) -> admin::State {
+    /// What the door for people asks; `ca` is the CA's certificate, PEM, and `drain` says when to stop.
+    pub fn admin_state(&self, config: &Config, ca: &str, drain: &Drain) -> admin::State {
         let narrow = config.injection.narrow.iter().map(|narrow| (narrow.hosts.clone(), narrow.surfaces));
         admin::State {
             vault: Arc::clone(&self.vault),
@@ -146,6 +155,11 @@ impl Rooms {
             audit: Arc::clone(&self.audit),
             ca: ca.to_owned().into(),
             narrow: narrow.collect(),
+            operations: admin::Operations {
+                registry: Arc::clone(&self.registry),
+                readiness: self.readiness.clone(),
+                drain: drain.clone(),
+            },
         }
     }
 }

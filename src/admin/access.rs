@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, Method, StatusCode};
 
+use super::operations::OpenFigures;
 use super::principal::Principal;
 use super::problem::Problem;
 use crate::members::Role;
@@ -21,6 +22,8 @@ pub(super) enum Right {
     Public,
     /// To have said who one is.
     Known,
+    /// To come through a door that tells figures to everybody, or a role in `default`.
+    Figures,
     /// This role, or a higher one, in the organization that the path names.
     Role(Role),
     /// To be an administrator of `default`, or the owner of the socket.
@@ -37,6 +40,8 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::GET, "/", Right::Public),
     (Method::GET, "/livez", Right::Public),
     (Method::GET, "/ca.pem", Right::Public),
+    (Method::GET, "/readyz", Right::Public),
+    (Method::GET, "/metrics", Right::Figures),
     (Method::GET, "/api/v1/me", Right::Known),
     (Method::GET, "/api/v1/organizations/{organization}/secrets", SEE),
     (Method::POST, "/api/v1/organizations/{organization}/secrets", CHANGE),
@@ -59,7 +64,10 @@ pub(super) async fn enforce(
     next: Next,
 ) -> Response {
     let organization = parameters.iter().find(|(name, _)| *name == "organization").map(|(_, value)| value);
-    match check(right(request.method(), matched.as_str()), organization, &principal) {
+    let right = right(request.method(), matched.as_str());
+    let open = right == Some(Right::Figures) && request.extensions().get::<OpenFigures>().is_some();
+    match check(right, organization, &principal) {
+        Err(_) if open => next.run(request).await,
         Ok(()) => next.run(request).await,
         Err(Refusal::WhoAreYou) => who_are_you(),
         Err(Refusal::Problem(problem)) => problem.into_response(),
@@ -91,6 +99,8 @@ fn check(right: Option<Right>, organization: Option<&str>, principal: &Principal
     }
     match right {
         Right::Public | Right::Known => Ok(()),
+        Right::Figures if principal.role_in(&OrganizationName::default()).is_some() => Ok(()),
+        Right::Figures => Err(Refusal::Problem(not_permitted("a member of the organization `default`"))),
         Right::Operate if principal.operates() => Ok(()),
         Right::Operate => Err(Refusal::Problem(not_permitted("an administrator of the organization `default`"))),
         Right::Role(wanted) => {

@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod body;
 mod host;
+mod operations;
 mod ports;
 mod precondition;
 mod principal;
@@ -24,6 +25,8 @@ use axum::{Extension, Router};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
+use self::operations::OpenFigures;
+pub use self::operations::Operations;
 use self::principal::Principal;
 use self::problem::Problem;
 use crate::audit::Audit;
@@ -45,6 +48,8 @@ pub struct State {
     pub ca: Arc<str>,
     /// `injection.narrow`: for these hosts these surfaces only.
     pub narrow: Arc<[(Vec<DomainPattern>, Surfaces)]>,
+    /// How the server does.
+    pub operations: Operations,
 }
 
 impl State {
@@ -60,17 +65,20 @@ pub fn socket_router(state: State) -> Router {
     finished(routes().layer(Extension(Principal::local()))).with_state(state)
 }
 
-/// For the TCP port, which answers to `hosts` only.
-pub fn port_router(state: State, hosts: Vec<Host>) -> Router {
+/// For an address of the TCP port, which answers to `hosts` only. With `open_figures` whoever asks there
+/// is told the figures of `/metrics`.
+pub fn port_router(state: State, hosts: Vec<Host>, open_figures: bool) -> Router {
     let hosts: Arc<[Host]> = hosts.into();
     // KNOWN GAP: nobody can say who they are here yet.
     let routes = routes().layer(Extension(Principal::nobody()));
+    let routes = if open_figures { routes.layer(Extension(OpenFigures)) } else { routes };
     finished(routes).layer(from_fn_with_state(hosts, host::check)).with_state(state)
 }
 
 /// Everything that there is, behind the table of rights.
 fn routes() -> Router<State> {
     let public = Router::new().route("/", get(ports::notice)).route("/livez", get(ports::livez)).route("/ca.pem", get(ca));
+    let public = public.route("/readyz", get(operations::readyz)).route("/metrics", get(operations::metrics));
     public.nest("/api/v1", api::routes()).route_layer(from_fn(access::enforce))
 }
 

@@ -45,6 +45,7 @@ async fn state() -> State {
         audit: Arc::new(Audit::new()),
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
         narrow: Arc::new([(vec![DomainPattern::parse("narrow.test").expect("a pattern")], Surfaces::NONE.with(Surface::Query))]),
+        operations: Operations::default(),
     }
 }
 
@@ -390,7 +391,7 @@ async fn the_owner_of_the_socket_is_told_who_they_are() {
 #[tokio::test]
 async fn the_port_offers_nobody_more_than_is_public_and_under_its_own_names_only() {
     let hosts = vec![Host::parse("localhost").expect("a host")];
-    let door = Door(port_router(state().await, hosts));
+    let door = Door(port_router(state().await, hosts, false));
     for path in ["/", "/livez", "/ca.pem"] {
         let reply = door.get(path).await;
         assert_eq!(reply.status, 200, "{path}");

@@ -34,6 +34,8 @@ pub(super) struct Doors {
     socket: UnixListener,
     state: State,
     hosts: Vec<crate::origin::Host>,
+    /// Somebody in front ends the TLS of visitors from elsewhere, who then look as if they were local.
+    fronted: bool,
 }
 
 impl Doors {
@@ -44,16 +46,17 @@ impl Doors {
         };
         let listeners = config.admin.listen.iter().map(bind).collect::<Result<_, _>>()?;
         let socket = bind_socket(&super::admin_socket(config))?;
-        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone() })
+        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), fronted: config.admin.tls.is_some() })
     }
 
     /// Serves until draining begins.
     pub(super) fn start(self, drain: &Drain) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        let port = admin::port_router(self.state.clone(), self.hosts);
         let room = Arc::new(Semaphore::new(VISITORS));
         for listener in self.listeners {
-            let (port, drain, room) = (port.clone(), drain.clone(), Arc::clone(&room));
+            let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+            let port = admin::port_router(self.state.clone(), self.hosts.clone(), local && !self.fronted);
+            let (drain, room) = (drain.clone(), Arc::clone(&room));
             tasks.spawn(async move {
                 ended(serve::accept(listener, drain, move |stream, _| welcome(stream, &port, &room)).await);
             });

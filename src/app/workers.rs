@@ -12,7 +12,9 @@ use super::doors::Doors;
 use super::{AppError, Rooms};
 use crate::config::{CleartextSecrets, Config};
 use crate::drain::Drain;
+use crate::metrics::Registry;
 use crate::proxy::{self, Budget, Budgets, Cleartext, Door, Shared};
+use crate::readiness::Readiness;
 use crate::tls::{Authority, Leaves, Made};
 use crate::upstream::{self, Upstream};
 use crate::{serve, tls};
@@ -22,6 +24,8 @@ const LEAVES: usize = 4096;
 /// Unused upstream connections that a worker keeps: for one runner and origin, and altogether.
 const IDLE_PER_KEY: usize = 64;
 const IDLE: usize = 1024;
+/// How long people's requests may take to finish after those of runners have.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// So many connections over the limit hear why at a time; for each a head is waited for.
 const TURNED_AWAY: u64 = 64;
 
@@ -38,15 +42,16 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     let drain = Drain::new();
     let workers = worker_count(&config);
     let front = bind_front(&config, workers)?;
-    let doors = Doors::bind(&config, rooms.admin_state(&config, authority.certificate_pem()))?;
+    let doors = Doors::bind(&config, rooms.admin_state(&config, authority.certificate_pem(), &drain))?;
     let own_ports = front
         .iter()
         .flatten()
         .chain(&doors.listeners)
         .filter_map(|listener| listener.local_addr().ok())
         .map(|address| address.port());
-    let way_out = Arc::new(way_out(&config, own_ports.collect())?);
+    let way_out = Arc::new(way_out(&config, &rooms, own_ports.collect())?);
     let shared = Arc::new(shared(&config, &rooms, Arc::new(authority), &drain)?);
+    observe(&rooms.registry, &shared);
 
     for address in doors.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(door = "admin", %address, "listening");
@@ -55,8 +60,10 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
         tracing::info!(door = "proxy", %address, "listening");
     }
     let grace = config.shutdown.grace.0;
-    let threads = start_workers(front, workers, &shared, &way_out, grace)?;
-    let mut people = doors.start(&drain);
+    let threads = start_workers(front, workers, &shared, &way_out, (grace, &rooms.readiness))?;
+    // People may see how the stopping goes.
+    let last = Drain::new();
+    let mut people = doors.start(&last);
     ready();
 
     let name = signals.next().await;
@@ -70,6 +77,8 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
         }
         name = signals.next() => tracing::warn!(signal = name, "a second signal: ending at once"),
     }
+    last.begin();
+    let _ = tokio::time::timeout(LAST_WORD, async { while people.join_next().await.is_some() {} }).await;
     people.abort_all();
     drop(threads);
     Ok(())
@@ -91,7 +100,7 @@ fn bind_front(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, 
 }
 
 /// What all workers share on the way to upstreams.
-fn way_out(config: &Config, own_ports: Vec<u16>) -> Result<upstream::Settings, AppError> {
+fn way_out(config: &Config, rooms: &Rooms, own_ports: Vec<u16>) -> Result<upstream::Settings, AppError> {
     let allow = config.egress.allow.iter().map(|allowed| upstream::Allow { net: allowed.net, port: allowed.port });
     let resolve = config.egress.resolve.iter().map(|(host, to)| (host.clone(), upstream::ResolveTo { ip: to.ip, port: to.port }));
     Ok(upstream::Settings {
@@ -104,6 +113,7 @@ fn way_out(config: &Config, own_ports: Vec<u16>) -> Result<upstream::Settings, A
         idle: config.timeouts.idle.0,
         max_idle_per_key: IDLE_PER_KEY,
         max_idle: IDLE,
+        measures: upstream::Measures::new(&rooms.registry),
     })
 }
 
@@ -137,15 +147,29 @@ fn shared(config: &Config, rooms: &Rooms, authority: Arc<Authority>, drain: &Dra
         secrets: rooms.vault.clone(),
         identity: Arc::clone(&rooms.identity),
         audit: Arc::clone(&rooms.audit),
-        leaves: Arc::new(Leaves::new(authority, LEAVES, SystemTime::now)),
+        leaves: Arc::new(Leaves::new(authority, LEAVES, SystemTime::now).measured_by(&rooms.registry)),
         held: Budget::new(config.limits.held.0),
         held_by_tenant: Budgets::new(config.limits.held.0 / 2),
         connections: Budget::new(config.limits.connections as u64),
         turned_away: Budget::new(TURNED_AWAY),
+        measures: proxy::Measures::new(&rooms.registry),
         drain: drain.clone(),
         instance,
         requests: AtomicU64::new(0),
     })
+}
+
+/// Registers what is known anyway and only looked at when somebody asks.
+#[allow(clippy::cast_precision_loss, reason = "a figure, not an account")]
+fn observe(registry: &Registry, shared: &Shared) {
+    let connections = Arc::clone(&shared.connections);
+    registry.observe("subrosa_client_connections", "Client connections that are open, tunnels included", move || {
+        connections.taken() as f64
+    });
+    let held = Arc::clone(&shared.held);
+    registry.observe("subrosa_held_bytes", "Bytes of content that are held", move || held.taken() as f64);
+    let leaves = Arc::clone(&shared.leaves);
+    registry.observe("subrosa_leaf_kept", "Hosts whose leaf certificate is kept ready", move || leaves.kept() as f64);
 }
 
 /// A worker for each column of `front`: its own thread, runtime, sockets and upstream connections,
@@ -155,7 +179,7 @@ fn start_workers(
     workers: usize,
     shared: &Arc<Shared>,
     way_out: &Arc<upstream::Settings>,
-    grace: Duration,
+    (grace, readiness): (Duration, &Readiness),
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
     let mut columns: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
     for sockets in front {
@@ -169,7 +193,11 @@ fn start_workers(
             .enable_all()
             .build()
             .map_err(|fault| AppError::Start(fault.to_string()))?;
-        let work = move || runtime.block_on(work(sockets, shared, way_out, grace));
+        let alive = readiness.alive(format!("worker-{index}"));
+        let work = move || {
+            runtime.block_on(work(sockets, shared, way_out, grace));
+            alive.ended();
+        };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(work)

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::error::CliError;
 use crate::config::{Config, Engine};
+use crate::drain::Drain;
 use crate::{admin, app};
 
 /// For one call: the longest of them syncs a disk.
@@ -126,7 +127,7 @@ impl Api {
                 }
                 let rooms = app::open_vaults(config).await?;
                 // Nobody asks for the CA's certificate here; it may not have been made yet.
-                let router = admin::socket_router(rooms.admin_state(config, ""));
+                let router = admin::socket_router(rooms.admin_state(config, "", &Drain::new()));
                 Ok(Self::Here { router, lasting: config.store.engine != Engine::Memory })
             }
             Err(fault) => Err(CliError::failed(format!(

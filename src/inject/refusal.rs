@@ -47,6 +47,29 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code, in the order of their declaration.
+    pub const ALL: [Self; 19] = [
+        Self::DomainRestricted,
+        Self::SecretNotFound,
+        Self::SecretInAuthority,
+        Self::SecretNotEncodable,
+        Self::CleartextRefused,
+        Self::RunnerUnauthenticated,
+        Self::RunnerNotPermitted,
+        Self::TargetDenied,
+        Self::Misdirected,
+        Self::MalformedRequest,
+        Self::HeadTooLarge,
+        Self::BodyTooLarge,
+        Self::Overloaded,
+        Self::StoreUnavailable,
+        Self::UpstreamUnresolvable,
+        Self::UpstreamRefused,
+        Self::UpstreamTls,
+        Self::UpstreamProtocol,
+        Self::UpstreamTimeout,
+    ];
+
     /// The word for it, as in `urn:subrosa:WORD`.
     pub fn as_str(self) -> &'static str {
         self.row().0

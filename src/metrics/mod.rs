@@ -12,7 +12,7 @@ mod process;
 
 use std::sync::{Mutex, PoisonError};
 
-pub use counter::{Counter, Gauge};
+pub use counter::{Counter, Gauge, Held};
 pub use durations::Durations;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::info::Info;

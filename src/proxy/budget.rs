@@ -10,13 +10,19 @@ use crate::upstream::Tenant;
 /// A bound that many share: bytes or connections.
 #[derive(Debug)]
 pub struct Budget {
+    size: u64,
     left: AtomicU64,
 }
 
 impl Budget {
     /// A budget of `size`.
     pub fn new(size: u64) -> Arc<Self> {
-        Arc::new(Self { left: AtomicU64::new(size) })
+        Arc::new(Self { size, left: AtomicU64::new(size) })
+    }
+
+    /// How much is taken at the moment.
+    pub fn taken(&self) -> u64 {
+        self.size.saturating_sub(self.left.load(Ordering::Relaxed))
     }
 
     /// Takes `amount`, unless that much is not left.

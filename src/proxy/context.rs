@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::budget::{Budget, Budgets, Room, Share};
+use super::measures::Measures;
 use super::outgoing::Outgoing;
 use crate::audit::Audit;
 use crate::drain::Drain;
@@ -95,6 +96,8 @@ pub struct Shared {
     pub connections: Arc<Budget>,
     /// Connections beyond those that may be told so at a time; the rest are closed unheard.
     pub turned_away: Arc<Budget>,
+    /// What is counted.
+    pub measures: Measures,
     /// When to stop.
     pub drain: Drain,
     /// Sets this process's request ids apart from another's.

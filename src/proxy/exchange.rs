@@ -8,6 +8,7 @@
 //! Every step works on a copy or may be thrown away: until the request is sent nothing has left.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -44,6 +45,9 @@ pub(super) struct Seen {
     unescaped: usize,
     /// The request had begun to go out.
     pub(super) sent: bool,
+    /// How long the upstream was waited for, of a request without content: then everything else was
+    /// the proxy's own doing.
+    pub(super) waited: Option<Duration>,
 }
 
 impl Seen {
@@ -62,7 +66,9 @@ pub(super) async fn exchange(
     let may_switch = request.version() == Version::HTTP_11 && request.body().is_end_stream();
     let upgrades = may_switch && fields::wants_upgrade(request.headers());
     let client_upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
+    let bare = request.body().is_end_stream();
     let outgoing = prepare(visit, request, client_upgrade.is_some(), seen).await?;
+    let waits = Instant::now();
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned)).await?;
     cleartext(visit, &lane, seen)?;
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
@@ -74,6 +80,7 @@ pub(super) async fn exchange(
         );
         own_fault(visit, error)
     })?;
+    seen.waited = bare.then(|| waits.elapsed());
     respond(visit, sent, client_upgrade, negotiates)
 }
 

@@ -18,6 +18,7 @@ mod exchange;
 mod fields;
 mod gate;
 mod intercept;
+mod measures;
 mod outgoing;
 mod relay;
 mod service;
@@ -26,4 +27,5 @@ mod wire;
 
 pub use budget::{Budget, Budgets};
 pub use context::{Cleartext, Door, Narrow, Settings, Shared};
+pub use measures::Measures;
 pub use outgoing::Outgoing;

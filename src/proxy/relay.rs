@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use super::client_auth::Caller;
 use super::context::Door;
 use super::gate::Gate;
+use super::measures::Tunnel;
 
 /// One buffer for each direction.
 const BUFFER: usize = 64 * 1024;
@@ -27,6 +28,7 @@ const STILL: Duration = Duration::from_secs(1);
 pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: TcpStream, caller: Caller) {
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
+        let _open = door.shared.measures.tunnels.hold();
         if let Some((stream, early)) = client_side(client).await {
             let relayed = relay(Prefixed::new(early.freeze(), stream), upstream, door.shared.settings.tunnel);
             while_permitted(relayed, &door, &caller).await;
@@ -36,6 +38,7 @@ pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: TcpStream, c
 
 /// Relays what follows a 101, in a task of its own.
 pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, caller: Caller) {
+    door.shared.measures.tunnel(Tunnel::Switched);
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
         if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {

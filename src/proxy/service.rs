@@ -135,6 +135,9 @@ impl Visitor {
             None => self.route(request, &mut case, &mut seen).await,
         };
         let switched = matches!(&outcome, Ok(response) if is_switch(&case.method, response));
+        if !(switched && case.method == Method::CONNECT) {
+            self.count(&case, &seen, &outcome);
+        }
         self.write_down(&case, &seen, &outcome);
         let response = outcome.unwrap_or_else(|refusal| {
             let target = case.origin.as_ref().map(ToString::to_string);
@@ -217,6 +220,21 @@ impl Visitor {
         tunnel::connect(&self.door, request, authority, caller).await
     }
 
+    /// Counts an exchange; a tunnel that was opened is none.
+    fn count(&self, case: &Case, seen: &exchange::Seen, outcome: &Result<Response<Answer>, Refusal>) {
+        let measures = &self.door.shared.measures;
+        let (code, status) = match outcome {
+            Ok(response) => (None, response.status()),
+            Err(refusal) => (Some(refusal.code), refusal.code.status()),
+        };
+        let took = case.began.elapsed();
+        measures.exchange(ended(seen, code), code, status, took);
+        if outcome.is_ok() {
+            seen.injected.iter().for_each(|(_, surface)| measures.injection(*surface));
+            seen.waited.iter().for_each(|waited| measures.added(took.saturating_sub(*waited)));
+        }
+    }
+
     /// One audit entry for each exchange that held a reference or was refused.
     fn write_down(&self, case: &Case, seen: &exchange::Seen, outcome: &Result<Response<Answer>, Refusal>) {
         if outcome.is_ok() && !seen.held_reference() {
@@ -237,17 +255,21 @@ impl Visitor {
             origin: origin.as_deref(),
             host: case.origin.as_ref().map(|origin| &origin.host),
             secrets: &secrets,
-            outcome: match refusal {
-                None => audit::Outcome::Forwarded,
-                Some(_) if seen.sent => audit::Outcome::Aborted,
-                Some(_) => audit::Outcome::Refused,
-            },
+            outcome: ended(seen, refusal.map(|refusal| refusal.code)),
             code: refusal.map(|refusal| refusal.code),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
             status: Some(status.as_u16()),
             duration: case.began.elapsed(),
             at: SystemTime::now(),
         });
+    }
+}
+
+fn ended(seen: &exchange::Seen, code: Option<Code>) -> audit::Outcome {
+    match code {
+        None => audit::Outcome::Forwarded,
+        Some(_) if seen.sent => audit::Outcome::Aborted,
+        Some(_) => audit::Outcome::Refused,
     }
 }
 

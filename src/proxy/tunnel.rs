@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use super::answer::Answer;
 use super::client_auth::Caller;
 use super::context::Door;
+use super::measures::Tunnel;
 use super::relay::{Prefixed, client_side};
 use super::service::{self, Place};
 use super::{intercept, relay};
@@ -36,8 +37,10 @@ pub(super) async fn connect(
     if door.shared.settings.passes_through(&authority.host) {
         caller.may_reach(&authority.host)?;
         let upstream = door.upstream.dial(&caller.tenant, &Origin::new(Scheme::Https, authority)).await?;
+        door.shared.measures.tunnel(Tunnel::PassedThrough);
         relay::pass_through(door.clone(), upgrade, upstream, caller);
     } else {
+        door.shared.measures.tunnel(Tunnel::Intercepted);
         tokio::spawn(look_inside(door.clone(), upgrade, authority, caller));
     }
     Ok(Response::new(Answer::own(Bytes::new())))
@@ -47,6 +50,7 @@ pub(super) async fn connect(
 fn look_inside(door: Door, upgrade: OnUpgrade, authority: Authority, caller: Caller) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let _busy = door.shared.drain.busy();
+        let _open = door.shared.measures.tunnels.hold();
         let Some((mut stream, mut early)) = client_side(upgrade).await else { return };
         let bound = door.shared.settings.client_head;
         // A client that waits for the server to speak first speaks neither TLS nor HTTP.

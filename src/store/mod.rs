@@ -2,11 +2,15 @@
 
 mod backend;
 mod mark;
+mod measured;
 mod memory;
 mod sled;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::metrics::Registry;
+use crate::readiness::Readiness;
 
 pub use backend::{Backend, Changed, Expect, Pending, StoreError, Stored, Write};
 
@@ -28,4 +32,9 @@ pub async fn open(engine: Engine) -> Result<Arc<dyn Backend>, StoreError> {
         Engine::Sled { directory } => Ok(Arc::new(sled::Sled::open(directory).await?)),
         Engine::Memory => Ok(Arc::new(memory::Memory::new())),
     }
+}
+
+/// `store` with its commits counted in `registry`, and with its failures told to `readiness`.
+pub fn measured(store: Arc<dyn Backend>, registry: &Registry, readiness: &Readiness) -> Arc<dyn Backend> {
+    Arc::new(measured::Measured::new(store, registry, readiness))
 }

@@ -17,6 +17,7 @@ use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use super::authority::Authority;
 use super::leaf::{LeafError, Term};
 use super::{ALPN_HTTP_1_1, provider};
+use crate::metrics::{Counter, Registry};
 use crate::origin::Host;
 
 /// Sessions of clients that resume without tickets, over all hosts.
@@ -29,6 +30,8 @@ pub struct Leaves {
     slots: Mutex<LruCache<Host, Arc<Slot>>>,
     /// Made at first use: a proxy that never intercepts needs none.
     shared: OnceLock<Shared>,
+    hits: Counter,
+    minted: Counter,
 }
 
 /// The place of one host. Its lock is held while a leaf is signed: others wait, then find it.
@@ -46,7 +49,27 @@ impl Leaves {
     /// A cache of `capacity` hosts, the least recently used of which go first.
     pub fn new(authority: Arc<Authority>, capacity: usize, clock: fn() -> SystemTime) -> Self {
         let capacity = NonZeroUsize::new(capacity).unwrap_or(NonZeroUsize::MIN);
-        Self { authority, clock, slots: Mutex::new(LruCache::new(capacity)), shared: OnceLock::new() }
+        Self {
+            authority,
+            clock,
+            slots: Mutex::new(LruCache::new(capacity)),
+            shared: OnceLock::new(),
+            hits: Counter::default(),
+            minted: Counter::default(),
+        }
+    }
+
+    /// The same, counting in `registry`.
+    #[must_use]
+    pub fn measured_by(mut self, registry: &Registry) -> Self {
+        self.hits = registry.counter("subrosa_leaf_hits", "Handshakes for which a leaf certificate was ready");
+        self.minted = registry.counter("subrosa_leaf_minted", "Leaf certificates that were made");
+        self
+    }
+
+    /// Of how many hosts a configuration is kept.
+    pub fn kept(&self) -> usize {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The configuration under which the proxy answers as `host`: TLS 1.2 and 1.3, HTTP/1.1.
@@ -57,9 +80,11 @@ impl Leaves {
         if let Some((config, term)) = slot.as_ref()
             && term.is_fresh(now)
         {
+            self.hits.add(1);
             return Ok(Arc::clone(config));
         }
         let (config, term) = self.make(host, now)?;
+        self.minted.add(1);
         *slot = Some((Arc::clone(&config), term));
         Ok(config)
     }

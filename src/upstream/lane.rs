@@ -123,6 +123,7 @@ where
         let dialled = dial::transport(origin, route, &self.settings.client_config);
         let transport = within(origin, left, &self.settings, dialled).await?;
         let begun = Connection::begin(transport, opened).await;
+        let begun = begun.inspect(|_| self.settings.measures.dialled.add(1));
         begun.map_err(|error| Error::Protocol { origin: origin.clone(), cause: error.to_string() })
     }
 }
@@ -163,6 +164,9 @@ where
     /// head of its response. Interim responses (1xx but 101) are passed over.
     pub async fn send(self, request: Request<B>) -> Result<Response<Returning<B>>, Error> {
         let Self { upstream, key, pinned, way, opened } = self;
+        if matches!(way, Way::Kept(_)) {
+            upstream.settings.measures.reused.add(1);
+        }
         let exchange = Exchange::new(upstream, key, pinned, opened);
         match way {
             Way::Dial(route, left) => exchange.dial_and_send(route, left, request).await,

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::home::Key;
 use super::settings::Settings;
+use crate::metrics::{Gauge, Held};
 
 /// The idle connections of one worker.
 pub(super) struct Pool<B>(Arc<Mutex<Idle<B>>>);
@@ -19,12 +20,14 @@ struct Idle<B> {
     connections: HashMap<Key, VecDeque<Resting<B>>>,
     count: usize,
     limits: Limits,
+    resting: Gauge,
     sweeper: Option<AbortHandle>,
 }
 
 struct Resting<B> {
     connection: Connection<B>,
     since: Instant,
+    _counted: Held,
 }
 
 #[derive(Clone, Copy)]
@@ -37,7 +40,8 @@ struct Limits {
 impl<B> Pool<B> {
     pub(super) fn new(settings: &Settings) -> Self {
         let limits = Limits { idle: settings.idle, per_key: settings.max_idle_per_key, altogether: settings.max_idle };
-        Self(Arc::new(Mutex::new(Idle { connections: HashMap::new(), count: 0, limits, sweeper: None })))
+        let resting = settings.measures.resting.clone();
+        Self(Arc::new(Mutex::new(Idle { connections: HashMap::new(), count: 0, limits, resting, sweeper: None })))
     }
 
     /// The connection that rested the shortest, and for how long it did.
@@ -45,7 +49,7 @@ impl<B> Pool<B> {
         let now = Instant::now();
         let mut idle = self.idle();
         loop {
-            let Resting { connection, since } = idle.pop(key)?;
+            let Resting { connection, since, .. } = idle.pop(key)?;
             let rested = now - since;
             if !connection.is_closed() && rested < idle.limits.idle {
                 return Some((connection, rested));
@@ -58,7 +62,9 @@ impl<B> Pool<B> {
         if connection.is_closed() {
             return;
         }
-        self.idle().push(key, Resting { connection, since: Instant::now() });
+        let mut idle = self.idle();
+        let counted = idle.resting.hold();
+        idle.push(key, Resting { connection, since: Instant::now(), _counted: counted });
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<B>> {

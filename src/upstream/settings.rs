@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 
 use super::egress::Rules;
+use super::measures::Measures;
 use crate::origin::Host;
 
 /// The settings of an [`Upstream`](super::Upstream), shared by all workers.
@@ -30,6 +31,8 @@ pub struct Settings {
     pub max_idle_per_key: usize,
     /// Unused connections kept altogether (per worker).
     pub max_idle: usize,
+    /// What is counted.
+    pub measures: Measures,
 }
 
 /// The fixed address of a host.

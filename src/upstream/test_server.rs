@@ -125,6 +125,7 @@ pub(super) fn settings() -> Settings {
         idle: Duration::from_mins(1),
         max_idle_per_key: 8,
         max_idle: 64,
+        measures: super::Measures::default(),
     }
 }
 

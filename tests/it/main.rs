@@ -15,6 +15,7 @@ mod heads;
 mod hosts;
 mod injection;
 mod lifecycle;
+mod operations;
 mod refusals;
 mod responses;
 mod runners;

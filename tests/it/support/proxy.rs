@@ -66,6 +66,13 @@ impl Proxy {
         (child, address, log)
     }
 
+    /// Where people connect to.
+    pub async fn admin_address(&self) -> SocketAddr {
+        let line = self.logged("\"door\":\"admin\"").await;
+        let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        event["fields"]["address"].as_str().and_then(|text| text.parse().ok()).expect("an address")
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
