@@ -8,6 +8,7 @@ pub use workers::serve;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
@@ -22,7 +23,7 @@ use crate::readiness::Readiness;
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::store::{self, StoreError};
-use crate::tls::{AuthorityError, TrustError};
+use crate::tls::{self, Authority, AuthorityError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
 
 /// Why the server does not start, or stopped.
@@ -94,6 +95,9 @@ impl AppError {
                 format!("it is in use by another process; stop that one, or choose another address with {key}")
             }
             std::io::ErrorKind::PermissionDenied => format!("permission is denied; choose a port above 1023 with {key}"),
+            std::io::ErrorKind::AddrNotAvailable => {
+                format!("this machine has no such address; choose one of its own, or 0.0.0.0 for all, with {key}")
+            }
             _ => fault.to_string(),
         };
         Self::Listen { key, address, reason }
@@ -115,6 +119,9 @@ pub struct Rooms {
     /// What stands in the way of serving.
     pub readiness: Readiness,
 }
+
+/// The shortest token that a config may declare: what is random and this long cannot be guessed.
+const LEAST_TOKEN: usize = 16;
 
 /// Where a running server answers the command line.
 pub fn admin_socket(config: &Config) -> PathBuf {
@@ -170,6 +177,12 @@ pub fn check_sources(config: &Config) -> Result<(), AppError> {
     config.runners.iter().enumerate().try_for_each(|(index, declared)| runner(config, index, declared).map(drop))?;
     if let Some(key) = present_key(config)? {
         drop(key);
+    }
+    tls::client_config(&config.egress.extra_roots)?;
+    let (certificate, key) = (&config.intercept.ca_certificate, &config.intercept.ca_key);
+    if certificate.exists() || key.exists() {
+        // One that is there is loaded; none is made where the other is missing.
+        Authority::load_or_create(certificate, key, SystemTime::now())?;
     }
     Ok(())
 }
@@ -282,13 +295,30 @@ fn runner(config: &Config, index: usize, declared: &DeclaredRunner) -> Result<id
         secrets: declared.secrets.clone(),
         hosts: AllowedDomains::new(declared.hosts.clone()).map_err(too_many)?,
     };
-    let token = source(config, &format!("runners[{index}].token"), &declared.token)?;
+    let key = format!("runners[{index}].token");
+    let token = bytes_of(config, &key, &declared.token)?;
+    if token.len() < LEAST_TOKEN || !token.iter().all(u8::is_ascii_graphic) {
+        let text = format!(
+            "a token has at least {LEAST_TOKEN} visible ASCII characters, so that nobody guesses it and every client can send it; `openssl rand -hex 32` makes one"
+        );
+        return Err(config.fault(&key, text).into());
+    }
+    let token = value(config, &key, token)?;
     Ok(identity::DeclaredRunner { organization: declared.organization.clone(), runner, token })
 }
 
-/// What lies where the configuration says a value is, without one trailing line end.
+/// The value that lies where the configuration says it is.
 fn source(config: &Config, key: &str, source: &Source) -> Result<SecretValue, ConfigError> {
-    let bytes = match source {
+    value(config, key, bytes_of(config, key, source)?)
+}
+
+fn value(config: &Config, key: &str, mut bytes: Zeroizing<Vec<u8>>) -> Result<SecretValue, ConfigError> {
+    SecretValue::new(std::mem::take(&mut *bytes)).map_err(|fault| config.fault(key, fault.to_string()))
+}
+
+/// What lies there, without one trailing line end.
+fn bytes_of(config: &Config, key: &str, source: &Source) -> Result<Zeroizing<Vec<u8>>, ConfigError> {
+    let mut bytes = match source {
         Source::Env(variable) => {
             let missing = || config.fault(key, format!("the variable {variable} is not set; set it, or name another source"));
             config.environment.value(variable).ok_or_else(missing)?
@@ -298,7 +328,8 @@ fn source(config: &Config, key: &str, source: &Source) -> Result<SecretValue, Co
             Zeroizing::new(std::fs::read(path).map_err(unreadable)?)
         }
     };
-    let mut bytes = bytes;
-    let value = SecretValue::without_line_end(std::mem::take(&mut *bytes));
-    value.map(|(value, _)| value).map_err(|fault| config.fault(key, fault.to_string()))
+    let cut = crate::secret::line_end(&bytes);
+    let kept = bytes.len() - cut;
+    bytes.truncate(kept);
+    Ok(bytes)
 }

@@ -100,8 +100,14 @@ pub fn run() -> ExitCode {
 impl Cli {
     async fn dispatch(self) -> Result<(), CliError> {
         // What needs no configuration must work beside a broken one.
-        if let Command::Completions(arguments) = self.command {
-            return completions::run(&arguments);
+        match self.command {
+            Command::Completions(arguments) => return completions::run(&arguments),
+            Command::Demo => {
+                logs::start_quiet();
+                shield::keep_memory();
+                return demo::run().await;
+            }
+            _ => {}
         }
         let config = Config::load(self.config.as_deref(), std::env::vars_os())?;
         match &self.command {
@@ -113,7 +119,6 @@ impl Cli {
         }
         match self.command {
             Command::Serve => serve::run(config).await,
-            Command::Demo => demo::run().await,
             Command::Secret(command) => secret::run(&config, command).await,
             Command::Runner(command) => runner::run(&config, command).await,
             Command::Test(arguments) => test::run(&config, &arguments).await,
@@ -122,7 +127,7 @@ impl Cli {
             Command::Ca(command) => ca::run(&config, &command),
             Command::Config(command) => config::run(&config, &command),
             Command::Health => health::run(&config).await,
-            Command::Completions(_) => Ok(()),
+            Command::Completions(_) | Command::Demo => Ok(()),
         }
     }
 }

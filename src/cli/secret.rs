@@ -113,6 +113,9 @@ pub(super) struct Edit {
     allow_any: bool,
     #[command(flatten)]
     limits: LimitArguments,
+    /// Take its limits away: any surface, any field, percent-encoded like any other. Needs a new value.
+    #[arg(long, conflicts_with_all = ["surfaces", "headers", "url_encoded"])]
+    no_limits: bool,
     #[command(flatten)]
     of: Of,
 }
@@ -181,6 +184,10 @@ impl Edit {
             members.insert("allowed_domains".to_owned(), self.allow.into());
         }
         let given = if self.value_prompt { Some(self.value.given_or_asked(self.name.as_str())?) } else { self.value.given()? };
+        if self.no_limits {
+            let all: Vec<&str> = Surfaces::ALL.iter().map(crate::secret::Surface::as_str).collect();
+            members.insert("limits".to_owned(), serde_json::json!({ "surfaces": all, "headers": [], "url_encoded": false }));
+        }
         if given.is_none() && members.is_empty() && self.limits.is_empty() {
             return Err(CliError::usage("say what to change; see `subrosa secret edit --help`"));
         }

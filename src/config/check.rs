@@ -15,6 +15,8 @@ pub(super) type Fault = (String, String);
 const LONGEST_SOCKET: usize = 107;
 /// The smallest head limit: hyper's reader does not work with less.
 const LEAST_HEAD: Size = Size::kib(8);
+/// Far more threads than any machine has cores.
+const MOST_WORKERS: usize = 1024;
 
 /// Every rule over more than one key, and every bound of a single one.
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
@@ -130,6 +132,10 @@ fn sizes(config: &Config) -> Result<(), Fault> {
         if size.0 == 0 {
             return fault(key, "nothing could be injected into a body with 0; say at least \"1KiB\"");
         }
+    }
+    if config.proxy.workers > MOST_WORKERS {
+        let text = format!("each worker is a thread; 0 is one per core, and {MOST_WORKERS} is the most");
+        return fault("proxy.workers", text);
     }
     if limits.connections == 0 {
         return fault("limits.connections", "nothing could be served with 0; say at least 1");

@@ -68,8 +68,21 @@ pub(super) fn cure(message: &str) -> String {
     if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
         return format!("the key `{key}` is missing; add it");
     }
-    message.lines().next().unwrap_or_default().to_owned()
+    let first = message.lines().next().unwrap_or_default();
+    PLAIN_WORDS.iter().fold(first.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
 }
+
+/// What the libraries call a type, and what a person calls it.
+const PLAIN_WORDS: [(&str, &str); 5] = [
+    ("expected a sequence", "expected a list, as in [\"…\"]"),
+    ("expected socket address", "expected an address with its port in quotes, as in \"127.0.0.1:8080\""),
+    (
+        "invalid socket address syntax",
+        "this is no address with a port, as in \"127.0.0.1:8080\" or \"[::1]:8080\"; names are not looked up",
+    ),
+    ("expected path string", "expected a path in quotes"),
+    ("expected usize", "expected a whole number, 0 or more"),
+];
 
 /// The known word that was probably meant: at most a third of its letters differ.
 fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {

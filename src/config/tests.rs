@@ -76,9 +76,25 @@ fn faults_name_file_line_key_and_cure() {
         ("\n\n[prox]\n", "s.toml, line 3: `prox`: there is no key `prox` here; did you mean `proxy`?"),
         (
             "[proxy]\nlisten = \"127.0.0.1:1\"\n",
-            "s.toml, line 2: `proxy.listen`: invalid type: string \"127.0.0.1:1\", expected a sequence",
+            "s.toml, line 2: `proxy.listen`: invalid type: string \"127.0.0.1:1\", expected a list, as in [\"…\"]",
         ),
-        ("[proxy]\nlisten = [\"localhost:1\"]\n", "s.toml, line 2: `proxy.listen`: invalid socket address syntax"),
+        (
+            "[proxy]\nlisten = [\"localhost:1\"]\n",
+            "s.toml, line 2: `proxy.listen`: this is no address with a port, as in \"127.0.0.1:8080\" or \"[::1]:8080\"; names are not looked up",
+        ),
+        ("data_dir = 7\n", "s.toml, line 1: `data_dir`: invalid type: integer `7`, expected a path in quotes"),
+        (
+            "[proxy]\nworkers = -1\n",
+            "s.toml, line 2: `proxy.workers`: invalid value: integer `-1`, expected a whole number, 0 or more",
+        ),
+        (
+            "[proxy]\nworkers = 100000\n",
+            "s.toml, line 2: `proxy.workers`: each worker is a thread; 0 is one per core, and 1024 is the most",
+        ),
+        (
+            "[egress.resolve]\n\"A.test\" = \"10.0.0.1\"\n\"a.test.\" = \"10.0.0.2\"\n",
+            "s.toml, line 1: `a.test` has two addresses in egress.resolve, and one host is meant; remove one",
+        ),
         (
             "[timeouts]\nidle = 90\n",
             "s.toml, line 2: `timeouts.idle`: invalid type: integer `90`, expected a time with its unit in quotes, as in \"10s\", \"100ms\" or \"5m\"",
@@ -215,7 +231,7 @@ fn faults_of_variables_name_the_variable() {
         (
             "SUBROSA_PROXY__LISTEN",
             "x",
-            "the environment variable SUBROSA_PROXY__LISTEN: `proxy.listen`: invalid socket address syntax",
+            "the environment variable SUBROSA_PROXY__LISTEN: `proxy.listen`: this is no address with a port, as in \"127.0.0.1:8080\" or \"[::1]:8080\"; names are not looked up",
         ),
         (
             "SUBROSA_DATA_DIRR",
@@ -230,7 +246,7 @@ fn faults_of_variables_name_the_variable() {
         (
             "SUBROSA_DATA_DIR__X",
             "1",
-            "the environment variable SUBROSA_DATA_DIR__X: `data_dir.x`: invalid type: map, expected path string",
+            "the environment variable SUBROSA_DATA_DIR__X: `data_dir.x`: invalid type: map, expected a path in quotes",
         ),
     ] {
         assert_eq!(fault_of(&[(name, value)]), expected);

@@ -324,15 +324,24 @@ pub(super) mod hosts {
 
 /// Fixed addresses by host, for `#[serde(with)]`.
 pub(super) mod resolve {
-    use super::{BTreeMap, Deserialize, Deserializer, FixedAddress, Host, HostText, Serializer};
+    use super::{BTreeMap, Deserialize, Deserializer, FixedAddress, Host, HostText, Serializer, de};
 
     pub(crate) fn serialize<S: Serializer>(map: &BTreeMap<Host, FixedAddress>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(map.iter().map(|(host, address)| (HostText(host.clone()), address)))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Host, FixedAddress>, D::Error> {
-        let map = BTreeMap::<HostText, FixedAddress>::deserialize(deserializer)?;
-        Ok(map.into_iter().map(|(host, address)| (host.0, address)).collect())
+        // By their text first: two texts may mean one host.
+        let written = BTreeMap::<String, FixedAddress>::deserialize(deserializer)?;
+        written.into_iter().try_fold(BTreeMap::new(), |mut map, (text, address)| {
+            let HostText(host) = HostText::parse(&text).map_err(de::Error::custom)?;
+            match map.insert(host.clone(), address) {
+                None => Ok(map),
+                Some(_) => Err(de::Error::custom(format!(
+                    "`{host}` has two addresses in egress.resolve, and one host is meant; remove one"
+                ))),
+            }
+        })
     }
 }
 

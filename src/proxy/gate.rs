@@ -32,6 +32,32 @@ const PLACEHOLDER_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nhost: refused.invalid\r\nsu
 const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How much of a refused request line is kept for the audit trail, in bytes.
+const KEPT_LINE: usize = 2048;
+
+/// The request line of a head that was refused, as far as there is one: for the audit trail, so
+/// that what is not text is replaced.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct RefusedLine {
+    pub(super) method: String,
+    pub(super) target: String,
+}
+
+impl RefusedLine {
+    fn of(raw: &[u8]) -> Self {
+        let line = &raw[..raw.len().min(KEPT_LINE)];
+        let line = line.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        let mut words = line.splitn(3, |byte| *byte == b' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if !method.iter().all(u8::is_ascii_uppercase) {
+            return Self::default();
+        }
+        let text =
+            |bytes: &[u8]| String::from_utf8_lossy(bytes).chars().map(|it| if it.is_control() { '?' } else { it }).collect();
+        Self { method: text(method), target: text(target) }
+    }
+}
+
 /// Bounds on what a client may make us wait for or hold.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -52,6 +78,7 @@ pub(super) struct Control {
 #[derive(Debug, Default)]
 struct Shared {
     refusal: Option<Refusal>,
+    line: Option<RefusedLine>,
     verdict: Option<Verdict>,
     waiting: Option<Waker>,
 }
@@ -68,6 +95,11 @@ impl Control {
     /// The refusal of the head that was replaced, or of the content that broke off.
     pub(super) fn take_refusal(&self) -> Option<Refusal> {
         self.lock().refusal.take()
+    }
+
+    /// What the head that was replaced asked for.
+    pub(super) fn take_line(&self) -> Option<RefusedLine> {
+        self.lock().line.take()
     }
 
     /// The switch that a head asked for was not made: the next head follows.
@@ -174,6 +206,7 @@ impl<S> Gate<S> {
 
     fn refuse(&mut self, refusal: Refusal) {
         let placeholder = if self.raw.starts_with(b"HEAD ") { PLACEHOLDER_HEAD } else { PLACEHOLDER };
+        self.control.lock().line = Some(RefusedLine::of(&self.raw));
         self.control.store_refusal(refusal);
         self.control.exchange_begins();
         self.raw.clear();
@@ -541,6 +574,7 @@ mod tests {
         client.write_all(b"HEAD / HTTP/1.1\r\nX : y\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("room");
         assert_eq!(read_some(&mut gate).await, PLACEHOLDER_HEAD);
         assert_eq!(control.take_refusal().map(|refusal| refusal.code), Some(Code::MalformedRequest));
+        assert_eq!(control.take_line(), Some(RefusedLine { method: "HEAD".to_owned(), target: "/".to_owned() }));
         let more = tokio::time::timeout(Duration::from_mins(1), gate.read(&mut [0; 10])).await;
         assert!(more.is_err(), "nothing more is read");
     }

@@ -19,7 +19,7 @@ use super::answer::Answer;
 use super::client_auth::{self, Caller};
 use super::context::Door;
 use super::exchange::{self, Visit};
-use super::gate::{Bounds, Control, Gate, REFUSED};
+use super::gate::{Bounds, Control, Gate, REFUSED, RefusedLine};
 use super::{error, fields, tunnel, wire};
 use crate::audit;
 use crate::inject::{Code, Refusal};
@@ -112,6 +112,8 @@ struct Case {
     began: Instant,
     method: Method,
     uri: http::Uri,
+    /// What a refused head asked for, in whose place another one stands.
+    refused: Option<RefusedLine>,
     caller: Option<Caller>,
     origin: Option<Origin>,
 }
@@ -124,12 +126,19 @@ impl Visitor {
             began: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
+            refused: None,
             caller: None,
             origin: None,
         };
         let mut seen = exchange::Seen::default();
         let gate_refusal = request.headers_mut().remove(REFUSED).and_then(|_| self.control.take_refusal());
         let is_last = gate_refusal.is_some();
+        if is_last {
+            case.refused = self.control.take_line();
+            if let Place::Inside { origin, caller, .. } = &self.place {
+                (case.caller, case.origin) = (Some(caller.as_ref().clone()), Some(origin.clone()));
+            }
+        }
         let outcome = match gate_refusal {
             Some(refusal) => Err(refusal),
             None => self.route(request, &mut case, &mut seen).await,
@@ -240,7 +249,10 @@ impl Visitor {
         if outcome.is_ok() && !seen.held_reference() {
             return;
         }
-        let url = case.uri.to_string();
+        let (method, url) = match &case.refused {
+            Some(line) => (line.method.as_str(), line.target.clone()),
+            None => (case.method.as_str(), case.uri.to_string()),
+        };
         let origin = case.origin.as_ref().map(ToString::to_string);
         let refusal = outcome.as_ref().err();
         let refused = refusal.and_then(|refusal| refusal.secret.clone().zip(refusal.surface));
@@ -250,7 +262,7 @@ impl Visitor {
             request_id: &case.id,
             runner: case.caller.as_ref().and_then(Caller::runner_name),
             organization: case.caller.as_ref().map(|caller| &caller.organization),
-            method: case.method.as_str(),
+            method,
             url: &url,
             origin: origin.as_deref(),
             host: case.origin.as_ref().map(|origin| &origin.host),

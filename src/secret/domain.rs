@@ -21,7 +21,7 @@ pub enum DomainPatternError {
     #[error("{0}")]
     Host(#[from] HostError),
     /// `*`: leave the list empty to mean any target.
-    #[error("`*` alone is no pattern; leave allowed domains empty to permit any target")]
+    #[error("`*` alone is no pattern; name a domain (allowed domains that are left empty permit any target)")]
     Everything,
     /// `*.com`, `*.co.uk`: everybody's names.
     #[error("`*.{0}` would permit every name under a public suffix, whoever owns it; name a domain below it")]

@@ -59,7 +59,7 @@ pub enum AuthorityError {
         key: PathBuf,
     },
     /// A file cannot be read or written.
-    #[error("the authority's file {path} cannot be read or written: {cause}")]
+    #[error("the authority's file {path} cannot be read or written: {cause}; see to its directory and disk, and start again")]
     File {
         /// The file.
         path: PathBuf,
@@ -83,7 +83,9 @@ pub enum AuthorityError {
         cause: String,
     },
     /// The two files do not belong together.
-    #[error("the key {key} does not belong to the first certificate in {certificate}")]
+    #[error(
+        "the key {key} does not belong to the first certificate in {certificate}: put the pair that belongs together there, or remove both, then a new authority is made"
+    )]
     Mismatch {
         /// The certificate's file.
         certificate: PathBuf,

@@ -17,7 +17,7 @@ const SESSIONS: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// A file of `egress.extra_roots` cannot be read.
-    #[error("the file {path} named by egress.extra_roots cannot be read: {cause}")]
+    #[error("the file {path} named by egress.extra_roots cannot be read: {cause}; correct its path, or remove it there")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum TrustError {
         cause: std::io::Error,
     },
     /// A file of `egress.extra_roots` is not what it should be.
-    #[error("the file {path} named by egress.extra_roots is not a list of certificates in PEM: {cause}")]
+    #[error("the file {path} named by egress.extra_roots is not a list of certificates in PEM: {cause}; name one that is")]
     Malformed {
         /// The file.
         path: PathBuf,

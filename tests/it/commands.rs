@@ -70,6 +70,7 @@ async fn env_sets_the_same_in_a_shell() {
 #[tokio::test]
 async fn demo_shows_all_three_sides() {
     let world = World::new().await;
+    std::fs::write(world.proxy.path("subrosa.toml"), "it needs = no config\n").expect("written");
     let printed = world.proxy.must(&["demo"], "").await;
     for part in [
         "Authorization: Bearer {secrets.crm.apiKey}",
@@ -100,6 +101,18 @@ async fn a_config_is_checked_without_starting() {
     world.proxy.must(&["config", "check"], "").await;
     std::fs::write(world.proxy.path("subrosa.toml"), "data_dir = 7\n").expect("written");
     assert!(world.proxy.must_fail(&["config", "check"], "").await.contains("line 1"));
+    std::fs::write(world.proxy.path("short"), "guess-me\n").expect("written");
+    for (config, parts) in [
+        ("[egress]\nextra_roots = [\"nowhere.pem\"]\n", ["nowhere.pem", "extra_roots"]),
+        ("[egress]\nextra_roots = [\"subrosa.toml\"]\n", ["no certificate", "name one that is"]),
+        ("[intercept]\nca_key = \"keys/gone.pem\"\n", ["keys/gone.pem", "put the missing one back"]),
+        ("[[runners]]\nname = \"a\"\ntoken = { file = \"short\" }\n", ["line 3: `runners[0].token`", "openssl rand"]),
+    ] {
+        std::fs::write(world.proxy.path("subrosa.toml"), config).expect("written");
+        let said = world.proxy.must_fail(&["config", "check"], "").await;
+        assert!(parts.iter().all(|part| said.contains(part)) && !said.contains("guess-me"), "{said}");
+    }
+    assert!(!world.proxy.path("keys/gone.pem").exists(), "a check makes nothing");
 }
 
 #[tokio::test]

@@ -242,7 +242,7 @@ async fn a_broken_config_names_file_line_key_and_cure() {
     let world = World::new().await;
     for (text, wanted) in [
         ("[proxy]\nlissten = [\"127.0.0.1:0\"]\n", vec!["broken.toml", "line 2", "lissten", "listen"]),
-        ("data_dir = 5\n", vec!["broken.toml", "line 1", "data_dir", "string"]),
+        ("data_dir = 5\n", vec!["broken.toml", "line 1", "data_dir", "a path in quotes"]),
         ("[admin]\nlisten = [\"0.0.0.0:0\"]\n", vec!["broken.toml", "admin", "tls"]),
         ("[proxy\n", vec!["broken.toml", "line 1"]),
         ("keys = [\"0123\"]\n", vec!["broken.toml", "line 1", "[keys]"]),

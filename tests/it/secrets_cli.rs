@@ -61,6 +61,13 @@ async fn an_edit_changes_the_limits_it_names_and_no_others() {
         shown["limits"],
         serde_json::json!({ "surfaces": ["query", "header", "authentication"], "headers": ["x-key"], "url_encoded": true })
     );
+    assert!(p.must_fail(&["secret", "edit", "lim", "--no-limits"], "").await.contains("new value"));
+    p.must(&["secret", "edit", "lim", "--value-stdin", "--no-limits"], "w").await;
+    let shown: serde_json::Value = serde_json::from_str(&p.must(&["secret", "show", "lim", "--json"], "").await).expect("JSON");
+    assert_eq!(
+        shown["limits"],
+        serde_json::json!({ "surfaces": ["path", "query", "header", "authentication", "body"], "headers": [], "url_encoded": false })
+    );
 }
 
 #[tokio::test]
