@@ -1,6 +1,7 @@
 //! The object graph from [`Config`]: keys, store, ledger, vault, runners; and the running proxy.
 
 mod doors;
+mod next_proxy;
 mod workers;
 
 pub use workers::serve;
@@ -175,6 +176,7 @@ impl Rooms {
 pub fn check_sources(config: &Config) -> Result<(), AppError> {
     config.secrets.iter().enumerate().try_for_each(|(index, declared)| secret(config, index, declared).map(drop))?;
     config.runners.iter().enumerate().try_for_each(|(index, declared)| runner(config, index, declared).map(drop))?;
+    next_proxy::check(config)?;
     if let Some(key) = present_key(config)? {
         drop(key);
     }

@@ -106,6 +106,7 @@ fn way_out(config: &Config, rooms: &Rooms, own_ports: Vec<u16>) -> Result<upstre
     Ok(upstream::Settings {
         rules: upstream::Rules { allow: allow.collect(), own_ports },
         resolve: resolve.collect(),
+        next_proxy: super::next_proxy::next_proxy(config, &rooms.vault)?,
         client_config: tls::client_config(&config.egress.extra_roots)?,
         connect_timeout: config.timeouts.upstream_connect.0,
         head_timeout: config.timeouts.upstream_head.0,

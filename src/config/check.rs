@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     sizes(config)?;
     times(config)?;
     narrows(config)?;
+    next_proxy(config)?;
     declared(config)
 }
 
@@ -168,6 +169,17 @@ fn times(config: &Config) -> Result<(), Fault> {
         Some((key, _)) => fault(key, "a wait of 0 would end everything at once; every wait has an end, so say how long"),
         None => Ok(()),
     }
+}
+
+fn next_proxy(config: &Config) -> Result<(), Fault> {
+    let egress = &config.egress;
+    if egress.upstream_proxy.is_none() && egress.upstream_proxy_credentials.is_some() {
+        return fault(
+            "egress.upstream_proxy_credentials",
+            "there is no egress.upstream_proxy to show them to; name it, or remove them",
+        );
+    }
+    Ok(())
 }
 
 fn narrows(config: &Config) -> Result<(), Fault> {

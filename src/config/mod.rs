@@ -11,12 +11,14 @@ mod declared;
 mod environment;
 mod error;
 mod file;
+mod next_proxy;
 mod sections;
 mod words;
 
 pub use declared::{DeclaredRunner, DeclaredSecret, Source};
 pub use environment::Environment;
 pub use error::{ConfigError, Place};
+pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use sections::{
     Admin, AdminTls, CleartextSecrets, Egress, Engine, Injection, Intercept, Keys, Limits, Log, LogFormat, LogLevel, Narrow,
     Oversize, Proxy, Shutdown, Store, Timeouts, TlsFiles,
@@ -123,7 +125,11 @@ impl Config {
             Source::Env(variable) => Some(variable),
             Source::File(_) => None,
         });
-        named.chain(&self.keys.env)
+        let for_proxy = self.egress.upstream_proxy_credentials.as_ref().and_then(|credentials| match credentials {
+            ProxyCredentials::Env { env } => Some(env),
+            ProxyCredentials::Secret { .. } | ProxyCredentials::File { .. } => None,
+        });
+        named.chain(&self.keys.env).chain(for_proxy)
     }
 
     fn assemble(file: Option<&ConfigFile>, environment: Environment) -> Result<Self, ConfigError> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyUrl};
 use super::words::{self, AllowedNetwork, FixedAddress, Size, Span, VariableName};
 use crate::origin::Host;
 use crate::secret::{DomainPattern, OrganizationName, Surfaces};
@@ -139,6 +140,14 @@ pub struct Egress {
     pub extra_roots: Vec<PathBuf>,
     /// Where a secret may go over plain http.
     pub cleartext_secrets: CleartextSecrets,
+    /// Another proxy that requests go through.
+    pub upstream_proxy: Option<ProxyUrl>,
+    /// What it is shown.
+    pub upstream_proxy_credentials: Option<ProxyCredentials>,
+    /// What it is asked for.
+    pub upstream_proxy_names: ProxyNames,
+    /// What does not go through it.
+    pub no_upstream_proxy: Vec<Bypass>,
 }
 
 /// Where a secret may go over plain http.

@@ -17,6 +17,7 @@ use super::client_auth::Caller;
 use super::context::Door;
 use super::gate::Gate;
 use super::measures::Tunnel;
+use crate::upstream::Stream;
 
 /// One buffer for each direction.
 const BUFFER: usize = 64 * 1024;
@@ -25,7 +26,7 @@ const BUFFER: usize = 64 * 1024;
 const STILL: Duration = Duration::from_secs(1);
 
 /// Relays a tunnel that is passed through, in a task of its own.
-pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: TcpStream, caller: Caller) {
+pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: Stream, caller: Caller) {
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
         let _open = door.shared.measures.tunnels.hold();

@@ -21,7 +21,7 @@ use rustls::crypto::CryptoProvider;
 pub use authority::{Authority, AuthorityError, Made};
 pub use leaf::LeafError;
 pub use leaves::Leaves;
-pub use trust::{TrustError, client_config};
+pub use trust::{TrustError, client_config, proxy_client_config};
 
 /// HTTP/1.1 is all that is spoken on either side (RFC 7301 identifies it by these bytes).
 const ALPN_HTTP_1_1: &[u8] = b"http/1.1";

@@ -53,6 +53,14 @@ pub fn client_config(extra_roots: &[PathBuf]) -> Result<Arc<ClientConfig>, Trust
     Ok(Arc::new(config))
 }
 
+/// The same for TLS to another proxy: its sessions are its own, and HTTP/1.1 is what it is spoken to in.
+pub fn proxy_client_config(extra_roots: &[PathBuf]) -> Result<Arc<ClientConfig>, TrustError> {
+    let mut config = ClientConfig::clone(&*client_config(extra_roots)?);
+    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Arc::new(config))
+}
+
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();

@@ -1,4 +1,5 @@
-//! From a route to a connection: TCP to whichever address answers first, then TLS, verified.
+//! From a route to a connection: TCP to whichever address answers first, a tunnel through the next
+//! proxy where one is on the way, then TLS, verified.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,12 +8,16 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::error::Error;
+use super::next_proxy;
 use super::resolve::Route;
+use super::stream::Stream;
 use super::tls_fault::TlsFault;
 use super::watched::Transport;
 use crate::origin::{Host, Origin, Scheme};
@@ -20,30 +25,44 @@ use crate::origin::{Host, Origin, Scheme};
 /// How long an address has for itself before the next is tried beside it (RFC 8305 section 5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// What HTTP to `origin` is spoken over: TCP, with TLS where the scheme says so.
+/// What HTTP to `origin` is spoken over: a stream, with TLS where the scheme says so.
 pub(super) async fn transport(origin: &Origin, route: Route, config: &Arc<ClientConfig>) -> Result<Transport, Error> {
-    let stream = tcp(origin, route).await?;
+    let stream = stream(origin, route).await?;
     match origin.scheme {
         Scheme::Http => Ok(Transport::Plain(stream)),
         Scheme::Https => tls(origin, stream, config).await,
     }
 }
 
-/// A TCP connection to one of the route's addresses, whichever answers first.
-pub(super) async fn tcp(origin: &Origin, route: Route) -> Result<TcpStream, Error> {
-    let stream = race(route.addresses).await.map_err(|failures| Error::Refused {
-        origin: origin.clone(),
-        cause: failures.iter().map(|(address, error)| format!("{address}: {error}")).collect::<Vec<_>>().join("; "),
-    })?;
-    // Small writes follow each other (handshakes, heads, chunks): none should wait for the others.
+/// A connection to one of the route's addresses, whichever answers first; through the next proxy
+/// where one is on the way.
+pub(super) async fn stream(origin: &Origin, route: Route) -> Result<Stream, Error> {
+    if let Some(beyond) = &route.beyond {
+        return next_proxy::connect(origin, &route.addresses, beyond).await;
+    }
+    let refused = |failures: Failures| Error::Refused { origin: origin.clone(), cause: listed(&failures) };
+    let stream = race(route.addresses).await.map_err(refused)?;
+    without_delay(&stream);
+    Ok(Stream::Direct(stream))
+}
+
+/// Small writes follow each other (handshakes, heads, chunks): none should wait for the others.
+pub(super) fn without_delay(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    Ok(stream)
+}
+
+/// What each address answered.
+pub(super) type Failures = Vec<(SocketAddr, io::Error)>;
+
+/// The same as text.
+pub(super) fn listed(failures: &Failures) -> String {
+    failures.iter().map(|(address, error)| format!("{address}: {error}")).collect::<Vec<_>>().join("; ")
 }
 
 /// Tries the addresses in order, each a little after the one before, or at once when that failed.
-async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+pub(super) async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failures> {
     if let [address] = addresses[..] {
         return TcpStream::connect(address).await.map_err(|error| vec![(address, error)]);
     }
@@ -65,14 +84,23 @@ async fn race(addresses: Vec<SocketAddr>) -> Result<TcpStream, Vec<(SocketAddr, 
     }
 }
 
-async fn tls(origin: &Origin, stream: TcpStream, config: &Arc<ClientConfig>) -> Result<Transport, Error> {
-    let failed = |fault: TlsFault| Error::Tls { origin: origin.clone(), fault };
-    let name = match &origin.host {
+async fn tls(origin: &Origin, stream: Stream, config: &Arc<ClientConfig>) -> Result<Transport, Error> {
+    let stream = shake_hands(&origin.host, stream, config).await;
+    stream.map(|stream| Transport::Tls(Box::new(stream))).map_err(|fault| Error::Tls { origin: origin.clone(), fault })
+}
+
+/// TLS on `stream`, with whoever can prove to be `host`.
+pub(super) async fn shake_hands<S: AsyncRead + AsyncWrite + Unpin>(
+    host: &Host,
+    stream: S,
+    config: &Arc<ClientConfig>,
+) -> Result<TlsStream<S>, TlsFault> {
+    let name = match host {
         Host::Ip(ip) => ServerName::from(*ip),
-        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| failed(TlsFault::UnusableName))?,
+        Host::Name(name) => ServerName::try_from(name.to_string()).map_err(|_| TlsFault::UnusableName)?,
     };
     let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
-    stream.map(|stream| Transport::Tls(Box::new(stream))).map_err(|error| failed(TlsFault::of(&error)))
+    stream.map_err(|error| TlsFault::of(&error))
 }
 
 #[cfg(test)]
@@ -151,6 +179,7 @@ mod tests {
     async fn a_tunnel_is_dialled_without_delay() {
         let server = Server::answering("").await;
         let stream = upstream(settings()).dial(&Tenant("t".into()), &server.origin()).await.expect("connected");
+        let Stream::Direct(stream) = stream else { panic!("no proxy is configured") };
         assert!(stream.nodelay().expect("an option"));
     }
 

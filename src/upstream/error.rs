@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::egress::Denied;
+use super::next_proxy::NextProxyFault;
 use super::tls_fault::TlsFault;
 use crate::origin::{Host, Origin};
 
@@ -32,6 +33,16 @@ pub enum Error {
         origin: Origin,
         /// What each address answered.
         cause: String,
+    },
+    /// There is no way through the next proxy.
+    #[error("{origin} could not be reached through {proxy} (egress.upstream_proxy): {fault}")]
+    NextProxy {
+        /// The origin.
+        origin: Origin,
+        /// The next proxy, as it stands in the config.
+        proxy: String,
+        /// What is wrong.
+        fault: NextProxyFault,
     },
     /// The TLS handshake failed.
     #[error("no TLS connection to {origin}: {fault}")]
@@ -69,6 +80,8 @@ pub enum Error {
 pub enum Wait {
     /// Resolving, connecting, TLS.
     Connect,
+    /// The same, through the next proxy.
+    ConnectThrough,
     /// Until the response head.
     Head,
     /// Within the response's content.
@@ -78,7 +91,7 @@ pub enum Wait {
 impl Wait {
     fn setting(self) -> &'static str {
         match self {
-            Self::Connect => "timeouts.upstream_connect",
+            Self::Connect | Self::ConnectThrough => "timeouts.upstream_connect",
             Self::Head => "timeouts.upstream_head",
             Self::Content => "timeouts.body",
         }
@@ -89,6 +102,7 @@ impl std::fmt::Display for Wait {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Connect => "to connect to",
+            Self::ConnectThrough => "to connect to through the proxy that egress.upstream_proxy names",
             Self::Head => "to begin its response",
             Self::Content => "to continue its response",
         })
@@ -102,7 +116,7 @@ pub enum Kind {
     Unresolvable,
     /// [`Error::Denied`].
     Denied,
-    /// [`Error::Refused`].
+    /// [`Error::Refused`], [`Error::NextProxy`].
     Refused,
     /// [`Error::Tls`].
     Tls,
@@ -115,12 +129,20 @@ pub enum Kind {
 }
 
 impl Error {
+    /// The same where the way went through the next proxy: a wait says so.
+    pub(super) fn on_the_way_through(self) -> Self {
+        match self {
+            Self::Timeout { origin, wait: Wait::Connect, limit } => Self::Timeout { origin, wait: Wait::ConnectThrough, limit },
+            other => other,
+        }
+    }
+
     /// Which kind of error this is.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Unresolvable { .. } => Kind::Unresolvable,
             Self::Denied(_) => Kind::Denied,
-            Self::Refused { .. } => Kind::Refused,
+            Self::Refused { .. } | Self::NextProxy { .. } => Kind::Refused,
             Self::Tls { .. } => Kind::Tls,
             Self::Protocol { .. } => Kind::Protocol,
             Self::Timeout { .. } => Kind::Timeout,

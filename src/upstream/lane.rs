@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::connection::Connection;
@@ -17,10 +16,12 @@ use super::error::{BoxError, Error, Wait};
 use super::exchange::Exchange;
 use super::home::{Home, Kept, Key, Pinned, Tenant, WayHome};
 use super::lookups::Lookups;
+use super::next_proxy;
 use super::pool::Pool;
-use super::resolve::{Route, resolve};
+use super::resolve::Route;
 use super::returning::Returning;
 use super::settings::Settings;
+use super::stream::Stream;
 use crate::origin::Origin;
 
 /// A connection that rested longer may have been closed without this thread having noticed: the
@@ -89,10 +90,12 @@ where
         self.lane_to_dial(key, None).await
     }
 
-    /// A TCP connection for a tunnel that is passed through: resolved, checked and dialled.
-    pub async fn dial(&self, tenant: &Tenant, origin: &Origin) -> Result<TcpStream, Error> {
+    /// A connection for a tunnel that is passed through: resolved, checked and dialled.
+    pub async fn dial(&self, tenant: &Tenant, origin: &Origin) -> Result<Stream, Error> {
         let (route, left) = self.route(tenant, origin).await?;
-        within(origin, left, &self.settings, dial::tcp(origin, route)).await
+        let through = route.beyond.is_some();
+        let dialled = within(origin, left, &self.settings, dial::stream(origin, route)).await;
+        dialled.map_err(|error| if through { error.on_the_way_through() } else { error })
     }
 
     async fn lane_to_dial(&self, key: Key, pinned: Option<Pinned<B>>) -> Result<Lane<B>, Error> {
@@ -111,17 +114,18 @@ where
     pub(super) async fn route(&self, tenant: &Tenant, origin: &Origin) -> Result<(Route, Duration), Error> {
         let begun = Instant::now();
         let limit = self.settings.connect_timeout;
-        let permit = self.lookups.permit(tenant);
-        let route = within(origin, limit, &self.settings, resolve(&self.settings, origin, permit)).await?;
+        let route = next_proxy::route(&self.settings, origin, &self.lookups, tenant);
+        let route = within(origin, limit, &self.settings, route).await?;
         Ok((route, limit.saturating_sub(begun.elapsed())))
     }
 
     /// Dials a route, and begins HTTP there.
     pub(super) async fn connect(&self, origin: &Origin, route: Route, left: Duration) -> Result<Connection<B>, Error> {
         self.pool.sweep();
-        let opened = route.opened;
+        let (opened, through) = (route.opened, route.beyond.is_some());
         let dialled = dial::transport(origin, route, &self.settings.client_config);
-        let transport = within(origin, left, &self.settings, dialled).await?;
+        let transport = within(origin, left, &self.settings, dialled).await;
+        let transport = transport.map_err(|error| if through { error.on_the_way_through() } else { error })?;
         let begun = Connection::begin(transport, opened).await;
         let begun = begun.inspect(|_| self.settings.measures.dialled.add(1));
         begun.map_err(|error| Error::Protocol { origin: origin.clone(), cause: error.to_string() })

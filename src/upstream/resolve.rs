@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::egress::{Denied, Opened};
 use super::error::Error;
 use super::lookups::Permit;
+use super::next_proxy::Beyond;
 use super::settings::Settings;
 use crate::origin::{Host, Origin};
 
@@ -13,11 +14,14 @@ use crate::origin::{Host, Origin};
 const MAX_ADDRESSES: usize = 8;
 
 /// Addresses that may be dialled; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Route {
+    /// Those of the origin, or, if the route goes `beyond`, of the next proxy.
     pub(super) addresses: Vec<SocketAddr>,
-    /// `ByConfig` only if the config opened all of them: any may be the one that answers.
+    /// `ByConfig` only if the config opened all of the origin's: any may be the one that answers.
     pub(super) opened: Opened,
+    /// What the next proxy is to do, if there is one on the way.
+    pub(super) beyond: Option<Beyond>,
 }
 
 /// The addresses of `origin` that may be dialled. A name is looked up once there is a `permit`.
@@ -29,11 +33,14 @@ pub(super) async fn resolve(
     if let Some(fixed) = settings.resolve.get(&origin.host) {
         let address = SocketAddr::new(fixed.ip, fixed.port.unwrap_or(origin.port));
         settings.rules.check_own(address)?;
-        return Ok(Route { addresses: vec![address], opened: Opened::ByConfig });
+        return Ok(Route { addresses: vec![address], opened: Opened::ByConfig, beyond: None });
     }
     let found = match &origin.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, origin.port)],
-        Host::Name(name) => look_up(name, origin, permit.await).await?,
+        Host::Name(name) => {
+            let unresolvable = |cause| Error::Unresolvable { host: origin.host.clone(), cause };
+            look_up(name, origin.port, permit.await).await.map_err(unresolvable)?
+        }
     };
     permitted(settings, found).map_err(|denied| match denied {
         Some(denied) => Error::Denied(denied),
@@ -42,15 +49,15 @@ pub(super) async fn resolve(
 }
 
 /// In a task of its own, with its permit: who no longer waits for it has not ended it.
-async fn look_up(name: &str, origin: &Origin, permit: Option<Permit>) -> Result<Vec<SocketAddr>, Error> {
-    let (name, port) = (name.to_owned(), origin.port);
+pub(super) async fn look_up(name: &str, port: u16, permit: Option<Permit>) -> Result<Vec<SocketAddr>, String> {
+    let name = name.to_owned();
     let looked_up = tokio::spawn(async move {
         let found = tokio::net::lookup_host((name, port)).await.map(Vec::from_iter);
         drop(permit);
         found
     });
     let found = looked_up.await.unwrap_or_else(|fault| Err(fault.into()));
-    let found = found.map_err(|error| Error::Unresolvable { host: origin.host.clone(), cause: error.to_string() })?;
+    let found = found.map_err(|error| error.to_string())?;
     let mut addresses = Vec::new();
     for address in found {
         if !addresses.contains(&address) {
@@ -62,7 +69,7 @@ async fn look_up(name: &str, origin: &Origin, permit: Option<Permit>) -> Result<
 
 /// Those that may be dialled, or why the first may not (`None`: there was none at all).
 fn permitted(settings: &Settings, found: Vec<SocketAddr>) -> Result<Route, Option<Denied>> {
-    let mut route = Route { addresses: Vec::with_capacity(found.len()), opened: Opened::ByConfig };
+    let mut route = Route { addresses: Vec::with_capacity(found.len()), opened: Opened::ByConfig, beyond: None };
     let mut first_denied = None;
     for address in found {
         match settings.rules.check(address) {
@@ -126,7 +133,7 @@ mod tests {
             [("crm.invalid", "10.1.2.3:80"), ("crm.invalid:81", "10.1.2.3:81"), ("port.invalid:81", "10.1.2.3:8443")]
         {
             let route = resolve(&settings, &origin(authority), async { None }).await.expect(authority);
-            assert_eq!(route, Route { addresses: addresses(&[address]), opened: Opened::ByConfig }, "{authority}");
+            assert_eq!((route.addresses, route.opened), (addresses(&[address]), Opened::ByConfig), "{authority}");
         }
     }
 
@@ -145,7 +152,7 @@ mod tests {
         let mut settings = under(&[]);
         let ip = "127.0.0.1".parse().expect("an address");
         settings.resolve.insert(Host::parse("loop.invalid").expect("a host"), ResolveTo { ip, port: Some(8080) });
-        let error = resolve(&settings, &origin("loop.invalid"), async { None }).await.expect_err("its own port");
+        let error = resolve(&settings, &origin("loop.invalid"), async { None }).await.err().expect("its own port");
         assert!(error.to_string().contains("this proxy itself"), "{error}");
     }
 
@@ -157,7 +164,7 @@ mod tests {
         for authority in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::ffff:127.0.0.1]:{port}")] {
             let error = fetch(&upstream, &origin(&authority), "GET").await.expect_err(&authority);
             assert!(matches!(error, Error::Denied(_)), "{authority}: {error}");
-            let error = upstream.dial(&Tenant("t".into()), &origin(&authority)).await.expect_err(&authority);
+            let error = upstream.dial(&Tenant("t".into()), &origin(&authority)).await.err().expect(&authority);
             assert!(error.to_string().contains("egress.allow"), "{authority}: {error}");
         }
         assert_eq!(server.accepted(), 0);
@@ -165,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_without_an_address_is_named() {
-        let error = resolve(&under(&[]), &origin("no-such-name.invalid"), async { None }).await.expect_err("no such name");
+        let error = resolve(&under(&[]), &origin("no-such-name.invalid"), async { None }).await.err().expect("no such name");
         assert!(matches!(error, Error::Unresolvable { .. }), "{error}");
         assert!(error.to_string().contains("no-such-name.invalid"), "{error}");
     }

@@ -9,6 +9,7 @@ use rustls::ClientConfig;
 
 use super::egress::Rules;
 use super::measures::Measures;
+use super::next_proxy::NextProxy;
 use crate::origin::Host;
 
 /// The settings of an [`Upstream`](super::Upstream), shared by all workers.
@@ -17,6 +18,8 @@ pub struct Settings {
     pub rules: Rules,
     /// `egress.resolve`: hosts whose address is fixed, and thereby allowed.
     pub resolve: HashMap<Host, ResolveTo>,
+    /// The proxy that requests go through, and which of them.
+    pub next_proxy: Option<Arc<NextProxy>>,
     /// How upstream TLS is verified.
     pub client_config: Arc<ClientConfig>,
     /// For resolving, connecting and the TLS handshake together.

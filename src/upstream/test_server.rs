@@ -118,6 +118,7 @@ pub(super) fn settings() -> Settings {
     Settings {
         rules: Rules { allow: vec![Allow::parse("127.0.0.0/8").expect("a network")], own_ports: Vec::new() },
         resolve: HashMap::new(),
+        next_proxy: None,
         client_config: crate::tls::client_config(&[]).expect("roots"),
         connect_timeout: SOON,
         head_timeout: SOON,

@@ -9,6 +9,7 @@
     reason = "a test says what it expects by panicking, and its modules are nobody's library"
 )]
 
+mod chaining;
 mod clients;
 mod commands;
 mod heads;

@@ -97,6 +97,13 @@ pub async fn exchange_bytes<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, r
     read_response(stream, is_head).await
 }
 
+/// The same with the content of a refusal, whatever the method.
+pub async fn exchange_whole<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> Response {
+    stream.write_all(request.as_bytes()).await.expect("it can be sent");
+    stream.flush().await.expect("it can be sent");
+    read_response(&mut stream, false).await
+}
+
 impl World {
     /// A connection to the proxy.
     pub async fn connect(&self) -> TcpStream {

@@ -2,6 +2,7 @@
 
 pub mod ca;
 pub mod client;
+pub mod corporate;
 pub mod origin;
 pub mod proxy;
 
