@@ -24,11 +24,12 @@ pub mod identity;
 pub mod members;
 pub mod vault;
 
-// Sealed records with their manifest, and where they lie.
+// Sealed records with their manifest, where they lie, and what somebody shows to be known.
 pub mod ledger;
 
 pub mod audit;
 pub mod store;
+pub mod token;
 
 // The core, the cipher and the way out.
 pub mod inject;

@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["proxy"],
     &["identity", "members", "vault"],
     &["ledger"],
-    &["audit", "store"],
+    &["audit", "store", "token"],
     &["inject", "seal", "upstream"],
     &["secret", "serve", "tls"],
     &["drain", "metrics", "origin", "readiness"],

@@ -6,22 +6,22 @@
 //! nobody and still counts as existing, so that damage never opens a door that runners had closed.
 
 mod registry;
-mod token;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use token::Token;
-
 use crate::ledger::{Draft, Kind, Ledger, LedgerError};
 use crate::seal::SealError;
 use crate::secret::{AllowedDomains, NamePattern, OrganizationName, RunnerName, SecretValue};
 use crate::store::StoreError;
+pub use crate::token::Token;
+use crate::token::TokenHash;
 use registry::{Registry, Slot};
-use token::TokenHash;
 
 const KIND: Kind = Kind::new("runner");
+/// How every token of a runner starts.
+const BEGINNING: &str = "srt_";
 /// Who a declared runner was created by.
 const CONFIGURATION: &str = "configuration";
 
@@ -203,7 +203,7 @@ impl Identity {
         if self.registry.is_declared(organization, &name) {
             return Err(IdentityError::NameTaken { name });
         }
-        let token = Token::random()?;
+        let token = Token::random(BEGINNING)?;
         let draft = draft(&new, token.hash(), by);
         match self.ledger.create(KIND, organization, draft, None).await {
             Ok(record) => Ok((Slot::of_record(&record, false).view(organization, &name), token)),

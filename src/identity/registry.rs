@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::token::TokenHash;
 use super::{IdentityError, Metadata, Runner, RunnerView};
 use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
 use crate::secret::{AllowedDomains, OrganizationName, RunnerName};
+use crate::token::TokenHash;
 
 /// What a record is worth: a runner, or the fact that there was one.
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! Tokens: 256 random bits that a runner shows, and the hash that is kept of them.
+//! Tokens: 256 random bits that somebody shows to be known, and the hash that is kept of them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,22 +9,20 @@ use zeroize::Zeroizing;
 use crate::seal::{self, SealError};
 use crate::secret::SecretValue;
 
-/// Tells people and scanners what leaked.
-const BEGINNING: &str = "srt_";
 const RANDOM: usize = 32;
-const LENGTH: usize = BEGINNING.len() + RANDOM.div_ceil(3) * 4;
 
-/// A new token: `srt_` and 256 random bits in URL-safe base64. Wiped when dropped; neither
+/// A new token: a beginning and 256 random bits in URL-safe base64. Wiped when dropped; neither
 /// cloned nor logged.
 pub struct Token(Zeroizing<String>);
 
 impl Token {
-    pub(super) fn random() -> Result<Self, SealError> {
+    /// A token that starts with `beginning`, which tells people and scanners what leaked.
+    pub fn random(beginning: &str) -> Result<Self, SealError> {
         let mut bytes = Zeroizing::new([0; RANDOM]);
         seal::random(bytes.as_mut_slice())?;
         // With its final capacity from the start, so that no copy stays behind.
-        let mut text = Zeroizing::new(String::with_capacity(LENGTH));
-        text.push_str(BEGINNING);
+        let mut text = Zeroizing::new(String::with_capacity(length(beginning)));
+        text.push_str(beginning);
         URL_SAFE_NO_PAD.encode_string(bytes.as_slice(), &mut text);
         Ok(Self(text))
     }
@@ -34,23 +32,30 @@ impl Token {
         &self.0
     }
 
-    pub(super) fn hash(&self) -> TokenHash {
+    /// What is kept of it.
+    pub fn hash(&self) -> TokenHash {
         TokenHash::of(self.0.as_bytes())
     }
+}
+
+fn length(beginning: &str) -> usize {
+    beginning.len() + RANDOM.div_ceil(3) * 4
 }
 
 /// The SHA-256 of a token. With 256 random bits behind it, it can be neither guessed nor reversed,
 /// and looking it up in a table tells nothing by its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(super) struct TokenHash([u8; 32]);
+pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    pub(super) fn of(token: &[u8]) -> Self {
+    /// The hash of a token as it was shown.
+    pub fn of(token: &[u8]) -> Self {
         Self(Sha256::digest(token).into())
     }
 
-    pub(super) fn of_value(token: &SecretValue) -> Self {
+    /// The hash of a token that is kept as a value.
+    pub fn of_value(token: &SecretValue) -> Self {
         Self(seal::digest(token))
     }
 }
@@ -64,7 +69,7 @@ impl From<TokenHash> for String {
 /// The text is no SHA-256.
 #[derive(Debug, thiserror::Error)]
 #[error("not a SHA-256 in URL-safe base64")]
-pub(super) struct NotAHash;
+pub struct NotAHash;
 
 impl TryFrom<String> for TokenHash {
     type Error = NotAHash;
@@ -80,12 +85,12 @@ mod tests {
 
     #[test]
     fn a_token_is_its_beginning_and_256_random_bits_that_survive_every_header() {
-        let (one, two) = (Token::random().expect("random"), Token::random().expect("random"));
+        let (one, two) = (Token::random("srt_").expect("random"), Token::random("srt_").expect("random"));
         let body = one.show_once().strip_prefix("srt_").expect("the beginning");
         assert_eq!(URL_SAFE_NO_PAD.decode(body).expect("base64").len(), 32);
         assert!(body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')));
         assert_ne!(one.show_once(), two.show_once());
-        assert!(one.0.capacity() <= LENGTH, "it never moved while it grew");
+        assert!(one.0.capacity() <= length("srt_"), "it never moved while it grew");
     }
 
     #[test]
