@@ -9,6 +9,7 @@ mod value;
 pub use domain::{AllowedDomains, DomainPattern, DomainPatternError};
 pub use limits::{Limits, Surface, Surfaces, UnknownSurface};
 pub use name::{
-    Description, DescriptionError, MAX_NAME, NameError, NamePattern, OrganizationName, RunnerName, SecretName, is_name_byte,
+    Description, DescriptionError, MAX_NAME, NameError, NamePattern, OrganizationName, RunnerName, SecretName, TokenName,
+    is_name_byte,
 };
 pub use value::{MAX_VALUE, SecretValue, ValueError, line_end};

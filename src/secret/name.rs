@@ -118,6 +118,11 @@ name_type! {
     RunnerName
 }
 
+name_type! {
+    /// The name of an API token, unique in its organization. The same grammar as a secret's name.
+    TokenName
+}
+
 impl Default for OrganizationName {
     /// The organization that always exists.
     fn default() -> Self {
