@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Draft, Kind, Ledger, LedgerError};
+use crate::ledger::{Draft, Entry, Kind, Ledger, LedgerError, Payload, Record};
 use crate::seal::SealError;
 use crate::secret::{AllowedDomains, NamePattern, OrganizationName, RunnerName, SecretValue};
 use crate::store::StoreError;
@@ -58,10 +58,23 @@ pub struct Runner {
     pub secrets: Option<Arc<[NamePattern]>>,
     /// The hosts it may reach; empty means any.
     pub hosts: AllowedDomains,
+    /// 1 when created, one more with each change.
+    revision: u64,
     created_at: i64,
     created_by: String,
+    updated_at: i64,
+    updated_by: String,
     declared: bool,
     token: TokenHash,
+}
+
+/// What to change about a runner; what is `None` stays.
+#[derive(Default)]
+pub struct Edit {
+    /// The secrets it may use; `Some(None)`: all of its organization.
+    pub secrets: Option<Option<Vec<NamePattern>>>,
+    /// The hosts it may reach; empty means any.
+    pub hosts: Option<AllowedDomains>,
 }
 
 /// A runner as every door may show it.
@@ -75,10 +88,16 @@ pub struct RunnerView {
     pub secrets: Option<Vec<NamePattern>>,
     /// The hosts it may reach; empty means any.
     pub hosts: AllowedDomains,
+    /// 1 when created, one more with each change; 0 of a faulty one.
+    pub revision: u64,
     /// When it was created, in unix seconds.
     pub created_at: i64,
     /// Who created it.
     pub created_by: String,
+    /// When it was changed last, in unix seconds.
+    pub updated_at: i64,
+    /// Who changed it last.
+    pub updated_by: String,
     /// It comes from the configuration and is read-only at every other door.
     pub declared: bool,
     /// Why it authenticates nobody, if it does not; then only name and organization are known.
@@ -105,6 +124,23 @@ pub enum IdentityError {
     Declared {
         /// The name.
         name: RunnerName,
+    },
+    /// Somebody else changed it since the caller saw it.
+    #[error(
+        "the runner `{}` was changed meanwhile, by {} (it is at revision {} now); look at it again and repeat the change",
+        current.name, current.updated_by, current.revision
+    )]
+    RevisionStale {
+        /// What it is now.
+        current: Box<RunnerView>,
+    },
+    /// Its record is faulty.
+    #[error("the runner `{name}` cannot be used: {reason}; revoke it and create it again")]
+    Faulty {
+        /// The name.
+        name: RunnerName,
+        /// Why.
+        reason: String,
     },
     /// The configuration declares a name twice, or one that is stored too.
     #[error(
@@ -140,7 +176,8 @@ impl IdentityError {
             Self::NameTaken { .. } | Self::DeclaredTwice { .. } | Self::SharedToken { .. } => "name_taken",
             Self::NotFound { .. } => "runner_not_found",
             Self::Declared { .. } => "declared_read_only",
-            Self::Store(_) | Self::Ledger(_) => "store_unavailable",
+            Self::RevisionStale { .. } => "revision_stale",
+            Self::Faulty { .. } | Self::Store(_) | Self::Ledger(_) => "store_unavailable",
         }
     }
 }
@@ -212,17 +249,101 @@ impl Identity {
         }
     }
 
+    /// Changes what a runner may use. `if_revision` is the revision the caller saw; without it, only
+    /// a change that happens at the same time is refused. Connections that are open feel it too.
+    pub async fn edit(
+        &self,
+        organization: &OrganizationName,
+        name: &RunnerName,
+        edit: Edit,
+        if_revision: Option<u64>,
+        by: &str,
+    ) -> Result<RunnerView, IdentityError> {
+        let record = self.editable(organization, name, if_revision)?;
+        let mut metadata = Metadata::read(&record).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
+        metadata.secrets = edit.secrets.unwrap_or(metadata.secrets);
+        metadata.hosts = edit.hosts.unwrap_or(metadata.hosts);
+        self.replace(organization, name, &record, metadata.draft(name, by)).await
+    }
+
+    /// Gives a runner a new token: the old one is nobody's from the next request on. The token is not
+    /// kept; this is the only time it can be seen.
+    pub async fn rotate_token(
+        &self,
+        organization: &OrganizationName,
+        name: &RunnerName,
+        if_revision: Option<u64>,
+        by: &str,
+    ) -> Result<(RunnerView, Token), IdentityError> {
+        let record = self.editable(organization, name, if_revision)?;
+        let mut metadata = Metadata::read(&record).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
+        let token = Token::random()?;
+        metadata.token_sha256 = token.hash();
+        let view = self.replace(organization, name, &record, metadata.draft(name, by)).await?;
+        Ok((view, token))
+    }
+
     /// Revokes a runner, also one that is faulty: from the next request on its token is nobody's.
-    pub async fn revoke(&self, organization: &OrganizationName, name: &RunnerName) -> Result<(), IdentityError> {
+    pub async fn revoke(
+        &self,
+        organization: &OrganizationName,
+        name: &RunnerName,
+        if_revision: Option<u64>,
+    ) -> Result<(), IdentityError> {
         if self.registry.is_declared(organization, name) {
             return Err(IdentityError::Declared { name: name.clone() });
         }
-        let not_found = || IdentityError::NotFound { name: name.clone() };
-        let key = self.registry.key(organization, name).ok_or_else(not_found)?;
-        match self.ledger.remove(&key, None).await {
-            Err(LedgerError::Stale) => Err(not_found()),
+        let key = self.registry.key(organization, name).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
+        match self.ledger.remove(&key, if_revision).await {
+            Err(LedgerError::Stale) => Err(self.stale(organization, name)),
             other => Ok(other?),
         }
+    }
+
+    /// The runner's record as it may be changed now.
+    fn editable(
+        &self,
+        organization: &OrganizationName,
+        name: &RunnerName,
+        if_revision: Option<u64>,
+    ) -> Result<Arc<Record>, IdentityError> {
+        if self.registry.is_declared(organization, name) {
+            return Err(IdentityError::Declared { name: name.clone() });
+        }
+        let entry = self.registry.key(organization, name).and_then(|key| self.ledger.entry(&key));
+        match entry.ok_or_else(|| IdentityError::NotFound { name: name.clone() })? {
+            Entry::Faulty(faulty) => Err(IdentityError::Faulty { name: name.clone(), reason: faulty.reason.clone() }),
+            Entry::Sound(record) if if_revision.is_some_and(|seen| seen != record.header().revision) => {
+                Err(self.stale(organization, name))
+            }
+            Entry::Sound(record) => Ok(record),
+        }
+    }
+
+    async fn replace(
+        &self,
+        organization: &OrganizationName,
+        name: &RunnerName,
+        current: &Record,
+        draft: Draft,
+    ) -> Result<RunnerView, IdentityError> {
+        match self.ledger.replace(current, draft, Payload::Nothing).await {
+            Ok(record) => Ok(Slot::of_record(&record, false).view(organization, name)),
+            Err(LedgerError::Stale) => Err(self.stale(organization, name)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stale(&self, organization: &OrganizationName, name: &RunnerName) -> IdentityError {
+        match self.get(organization, name) {
+            Some(current) => IdentityError::RevisionStale { current: Box::new(current) },
+            None => IdentityError::NotFound { name: name.clone() },
+        }
+    }
+
+    /// One runner.
+    pub fn get(&self, organization: &OrganizationName, name: &RunnerName) -> Option<RunnerView> {
+        self.list(organization).into_iter().find(|view| view.name == *name)
     }
 
     /// Every runner of an organization, by name.
@@ -235,9 +356,10 @@ impl Identity {
         self.registry.by_token(&TokenHash::of(token))
     }
 
-    /// Whether `runner` is still exactly this runner: neither revoked nor replaced. Never waits.
-    pub fn is_current(&self, runner: &Runner) -> bool {
-        self.registry.by_token(&runner.token).is_some_and(|current| current.id == runner.id)
+    /// What has become of `runner`: itself with its limits as they are now, or nothing if it was
+    /// revoked, replaced or given another token. Never waits.
+    pub fn current(&self, runner: &Runner) -> Option<Arc<Runner>> {
+        self.registry.by_token(&runner.token).filter(|current| current.id == runner.id)
     }
 
     /// Whether there is any runner, faulty ones included.
@@ -247,9 +369,18 @@ impl Identity {
 }
 
 fn draft(new: &NewRunner, token_sha256: TokenHash, by: &str) -> Draft {
-    let metadata = Metadata { token_sha256, secrets: new.secrets.clone(), hosts: new.hosts.clone() };
-    let metadata = serde_json::to_value(metadata).expect("metadata has text keys only");
-    Draft { name: new.name.to_string(), metadata, by: by.to_owned() }
+    Metadata { token_sha256, secrets: new.secrets.clone(), hosts: new.hosts.clone() }.draft(&new.name, by)
+}
+
+impl Metadata {
+    fn read(record: &Record) -> Option<Self> {
+        serde_json::from_value(record.header().metadata.clone()).ok()
+    }
+
+    fn draft(self, name: &RunnerName, by: &str) -> Draft {
+        let metadata = serde_json::to_value(self).expect("metadata has text keys only");
+        Draft { name: name.to_string(), metadata, by: by.to_owned() }
+    }
 }
 
 #[cfg(test)]

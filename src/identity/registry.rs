@@ -169,8 +169,11 @@ impl Slot {
                 name: name.clone(),
                 secrets: Some(Vec::new()),
                 hosts: AllowedDomains::default(),
+                revision: 0,
                 created_at: 0,
                 created_by: String::new(),
+                updated_at: 0,
+                updated_by: String::new(),
                 declared: false,
                 fault: Some(faulty.reason.clone()),
             },
@@ -181,15 +184,18 @@ impl Slot {
 impl Runner {
     fn read(record: &Record, declared: bool) -> Option<Self> {
         let header = record.header();
-        let metadata: Metadata = serde_json::from_value(header.metadata.clone()).ok()?;
+        let metadata = Metadata::read(record)?;
         Some(Self {
             id: header.id.clone(),
             name: RunnerName::parse(&header.name).ok()?,
             organization: header.organization.clone(),
             secrets: metadata.secrets.map(Arc::from),
             hosts: metadata.hosts,
+            revision: header.revision,
             created_at: header.created_at,
             created_by: header.created_by.clone(),
+            updated_at: header.updated_at,
+            updated_by: header.updated_by.clone(),
             declared,
             token: metadata.token_sha256,
         })
@@ -201,8 +207,11 @@ impl Runner {
             name: self.name.clone(),
             secrets: self.secrets.as_ref().map(|patterns| patterns.to_vec()),
             hosts: self.hosts.clone(),
+            revision: self.revision,
             created_at: self.created_at,
             created_by: self.created_by.clone(),
+            updated_at: self.updated_at,
+            updated_by: self.updated_by.clone(),
             declared: self.declared,
             fault: None,
         }

@@ -50,7 +50,7 @@ async fn a_token_is_its_runner_and_nothing_else_is() {
     assert_eq!((&runner.name, &runner.organization), (&name("r"), &home()));
     assert_eq!(runner.secrets.as_deref(), new("r").secrets.as_deref());
     assert_eq!(runner.hosts, new("r").hosts);
-    assert!(identity.is_current(&runner));
+    assert!(identity.current(&runner).is_some());
     assert_eq!((view.created_by.as_str(), view.declared), ("ada", false));
     assert_eq!(identity.list(&home()), [view]);
     let whole = token.show_once();
@@ -72,14 +72,14 @@ async fn a_revoked_runner_is_nobody_at_once_and_its_successor_is_somebody_else()
     let identity = identity().await;
     let (_, token) = identity.create(&home(), new("r"), "t").await.expect("creates");
     let runner = identity.authenticate(token.show_once().as_bytes()).expect("is known");
-    identity.revoke(&home(), &name("r")).await.expect("revokes");
+    identity.revoke(&home(), &name("r"), None).await.expect("revokes");
     assert!(identity.authenticate(token.show_once().as_bytes()).is_none());
-    assert!(!identity.is_current(&runner) && !identity.has_runners());
+    assert!(identity.current(&runner).is_none() && !identity.has_runners());
     let (_, next) = identity.create(&home(), new("r"), "t").await.expect("the name is free");
     let successor = identity.authenticate(next.show_once().as_bytes()).expect("is known");
-    assert!(!identity.is_current(&runner) && identity.is_current(&successor));
+    assert!(identity.current(&runner).is_none() && identity.current(&successor).is_some());
     assert_ne!(runner.id, successor.id);
-    let gone = identity.revoke(&home(), &name("other")).await.expect_err("nothing there");
+    let gone = identity.revoke(&home(), &name("other"), None).await.expect_err("nothing there");
     assert_eq!(gone.code(), "runner_not_found");
 }
 
@@ -110,10 +110,10 @@ async fn runners_are_known_again_after_reopening() {
 async fn declared_runners_are_known_and_read_only() {
     let identity = identity_over(memory().await, vec![declared("r", "a-long-token")]).await.expect("opens");
     let runner = identity.authenticate(b"a-long-token").expect("is known");
-    assert!(identity.is_current(&runner) && identity.has_runners());
+    assert!(identity.current(&runner).is_some() && identity.has_runners());
     assert!(identity.list(&home())[0].declared);
     let created = identity.create(&home(), new("r"), "t").await.err().expect("taken");
-    let revoked = identity.revoke(&home(), &name("r")).await.expect_err("read-only");
+    let revoked = identity.revoke(&home(), &name("r"), None).await.expect_err("read-only");
     assert_eq!((created.code(), revoked.code()), ("name_taken", "declared_read_only"));
 }
 
@@ -133,4 +133,35 @@ async fn contradictions_of_declared_runners_stop_the_start() {
         let said = error.expect("a contradiction").to_string();
         assert!(parts.iter().all(|part| said.contains(part)) && !said.contains("tok-"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn an_edit_changes_the_limits_and_keeps_the_token() {
+    let identity = identity().await;
+    let (view, token) = identity.create(&home(), new("r"), "ada").await.expect("creates");
+    let before = identity.authenticate(token.show_once().as_bytes()).expect("is known");
+    let edit = Edit { secrets: Some(Some(Vec::new())), hosts: None };
+    let edited = identity.edit(&home(), &name("r"), edit, Some(view.revision), "bob").await.expect("edits");
+    assert_eq!((edited.revision, edited.updated_by.as_str(), edited.created_by.as_str()), (2, "bob", "ada"));
+    assert_eq!((edited.secrets.as_deref(), &edited.hosts), (Some(&[][..]), &view.hosts));
+    let now = identity.current(&before).expect("it is the same runner");
+    assert_eq!(now.secrets.as_deref(), Some(&[][..]), "a connection that is open feels it");
+    let stale = identity.edit(&home(), &name("r"), Edit::default(), Some(1), "eve").await.expect_err("too late");
+    assert!(stale.to_string().contains("changed meanwhile, by bob"), "{stale}");
+    assert!(matches!(identity.revoke(&home(), &name("r"), Some(1)).await, Err(IdentityError::RevisionStale { .. })));
+}
+
+#[tokio::test]
+async fn a_new_token_takes_the_place_of_the_old_one() {
+    let identity = identity().await;
+    let (_, old) = identity.create(&home(), new("r"), "ada").await.expect("creates");
+    let before = identity.authenticate(old.show_once().as_bytes()).expect("is known");
+    let (view, token) = identity.rotate_token(&home(), &name("r"), None, "bob").await.expect("rotates");
+    assert_eq!(view.revision, 2);
+    assert!(identity.authenticate(old.show_once().as_bytes()).is_none());
+    assert!(identity.current(&before).is_none(), "tunnels of the old token end");
+    let after = identity.authenticate(token.show_once().as_bytes()).expect("is known");
+    assert_eq!((&after.id, &after.hosts), (&before.id, &before.hosts));
+    let missing = identity.rotate_token(&home(), &name("other"), None, "bob").await;
+    assert!(matches!(missing, Err(IdentityError::NotFound { .. })));
 }

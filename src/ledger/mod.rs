@@ -133,6 +133,11 @@ impl Ledger {
         self.inner.book().of_kind(kind)
     }
 
+    /// What lies at `key`.
+    pub fn entry(&self, key: &RecordKey) -> Option<Entry> {
+        self.inner.book().entries.get(key).cloned()
+    }
+
     /// Everything that was refused, of any kind.
     pub fn faults(&self) -> Vec<Arc<Faulty>> {
         let book = self.inner.book();

@@ -65,12 +65,15 @@ impl Caller {
         }
     }
 
-    /// Whether the right of this caller still holds: a revoked runner loses its open tunnels too.
-    pub(super) fn still(&self, shared: &Shared) -> Result<(), Refusal> {
+    /// This caller with its rights as they are now: a revoked runner loses its open tunnels too, and
+    /// one that was limited further is limited there as well.
+    pub(super) fn refreshed(&self, shared: &Shared) -> Result<Self, Refusal> {
         match &self.runner {
-            Some(runner) if shared.identity.is_current(runner) => Ok(()),
-            Some(_) => Err(unauthenticated("The runner of this tunnel was revoked.")),
-            None => anonymous(shared, self.is_loopback).map(drop),
+            Some(runner) => match shared.identity.current(runner) {
+                Some(current) => Ok(Self { runner: Some(current), ..self.clone() }),
+                None => Err(unauthenticated("The runner of this tunnel was revoked, or has another token now.")),
+            },
+            None => anonymous(shared, self.is_loopback),
         }
     }
 }

@@ -195,7 +195,8 @@ fn respond(
     drop_planted_reason(&mut parts.extensions);
     parts.version = Version::HTTP_11;
     if let (Some(client), Some(upstream)) = (client_upgrade, upstream_upgrade) {
-        relay::switch(visit.door.clone(), client, upstream, visit.caller.clone());
+        let bearer = relay::Bearer { caller: visit.caller.clone(), host: visit.origin.host.clone() };
+        relay::switch(visit.door.clone(), client, upstream, bearer);
         return Ok(Response::from_parts(parts, Answer::own(Bytes::new())));
     }
     if switches {

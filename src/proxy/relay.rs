@@ -17,6 +17,7 @@ use super::client_auth::Caller;
 use super::context::Door;
 use super::gate::Gate;
 use super::measures::Tunnel;
+use crate::origin::Host;
 use crate::upstream::Stream;
 
 /// One buffer for each direction.
@@ -26,35 +27,44 @@ const BUFFER: usize = 64 * 1024;
 const STILL: Duration = Duration::from_secs(1);
 
 /// Relays a tunnel that is passed through, in a task of its own.
-pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: Stream, caller: Caller) {
+pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: Stream, bearer: Bearer) {
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
         let _open = door.shared.measures.tunnels.hold();
         if let Some((stream, early)) = client_side(client).await {
             let relayed = relay(Prefixed::new(early.freeze(), stream), upstream, door.shared.settings.tunnel);
-            while_permitted(relayed, &door, &caller).await;
+            bearer.while_permitted(relayed, &door).await;
         }
     });
 }
 
 /// Relays what follows a 101, in a task of its own.
-pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, caller: Caller) {
+pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, bearer: Bearer) {
     door.shared.measures.tunnel(Tunnel::Switched);
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
         if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
             let relayed = relay(TokioIo::new(client), TokioIo::new(upstream), door.shared.settings.tunnel);
-            while_permitted(relayed, &door, &caller).await;
+            bearer.while_permitted(relayed, &door).await;
         }
     });
 }
 
-/// Relays for as long as the caller may be served: no request comes by at which it could be asked.
-async fn while_permitted(relayed: impl Future<Output = ()>, door: &Door, caller: &Caller) {
-    let mut relayed = std::pin::pin!(relayed);
-    while caller.still(&door.shared).is_ok() {
-        if tokio::time::timeout(STILL, relayed.as_mut()).await.is_ok() {
-            return;
+/// Whose bytes are relayed, and where to.
+pub(super) struct Bearer {
+    pub(super) caller: Caller,
+    pub(super) host: Host,
+}
+
+impl Bearer {
+    /// Relays for as long as the caller may be served and may reach the host: no request comes by at
+    /// which it could be asked.
+    async fn while_permitted(&self, relayed: impl Future<Output = ()>, door: &Door) {
+        let mut relayed = std::pin::pin!(relayed);
+        while self.caller.refreshed(&door.shared).is_ok_and(|caller| caller.may_reach(&self.host).is_ok()) {
+            if tokio::time::timeout(STILL, relayed.as_mut()).await.is_ok() {
+                return;
+            }
         }
     }
 }

@@ -193,8 +193,7 @@ impl Visitor {
                 if let Some(what) = misdirected {
                     return Err(fields::misdirected(what));
                 }
-                self.inside(&request, form, origin, caller)?;
-                (origin.clone(), caller.as_ref().clone())
+                (origin.clone(), self.inside(&request, form, origin, caller)?)
             }
         };
         case.origin = Some(origin.clone());
@@ -202,8 +201,9 @@ impl Visitor {
         exchange::exchange(&visit, request, seen).await
     }
 
-    /// A request inside a tunnel must be for the tunnel's origin, by whoever may still use it.
-    fn inside(&self, request: &Request<Incoming>, form: Form, origin: &Origin, caller: &Caller) -> Result<(), Refusal> {
+    /// A request inside a tunnel must be for the tunnel's origin, by whoever may still use it: the caller
+    /// with its rights as they are now.
+    fn inside(&self, request: &Request<Incoming>, form: Form, origin: &Origin, caller: &Caller) -> Result<Caller, Refusal> {
         match form {
             Form::Connect(_) => return Err(Refusal::malformed("A tunnel cannot be opened inside a tunnel.")),
             Form::Absolute(other) if other != *origin => {
@@ -215,7 +215,7 @@ impl Visitor {
             Form::Absolute(_) => {}
             Form::Path => fields::host_agrees(request.headers(), origin)?,
         }
-        caller.still(&self.door.shared)
+        caller.refreshed(&self.door.shared)
     }
 
     async fn connect(

@@ -36,9 +36,10 @@ pub(super) async fn connect(
     let upgrade = hyper::upgrade::on(&mut request);
     if door.shared.settings.passes_through(&authority.host) {
         caller.may_reach(&authority.host)?;
+        let host = authority.host.clone();
         let upstream = door.upstream.dial(&caller.tenant, &Origin::new(Scheme::Https, authority)).await?;
         door.shared.measures.tunnel(Tunnel::PassedThrough);
-        relay::pass_through(door.clone(), upgrade, upstream, caller);
+        relay::pass_through(door.clone(), upgrade, upstream, relay::Bearer { caller, host });
     } else {
         door.shared.measures.tunnel(Tunnel::Intercepted);
         tokio::spawn(look_inside(door.clone(), upgrade, authority, caller));

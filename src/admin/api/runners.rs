@@ -64,7 +64,7 @@ pub(super) async fn revoke(
     Path((of, called)): Path<(String, String)>,
     Shared(state): Shared<State>,
 ) -> Result<StatusCode, Problem> {
-    state.identity.revoke(&organization(&of)?, &name(&called)?).await?;
+    state.identity.revoke(&organization(&of)?, &name(&called)?, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -101,7 +101,9 @@ impl From<IdentityError> for Problem {
         let status = match &fault {
             IdentityError::NotFound { .. } => StatusCode::NOT_FOUND,
             IdentityError::NameTaken { .. } | IdentityError::Declared { .. } => StatusCode::CONFLICT,
-            IdentityError::DeclaredTwice { .. }
+            IdentityError::RevisionStale { .. } => StatusCode::PRECONDITION_FAILED,
+            IdentityError::Faulty { .. }
+            | IdentityError::DeclaredTwice { .. }
             | IdentityError::SharedToken { .. }
             | IdentityError::Store(_)
             | IdentityError::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,

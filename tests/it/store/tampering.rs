@@ -305,7 +305,7 @@ async fn a_runner_that_was_bent_set_back_or_brought_back_authenticates_nobody_an
     let runners = Identity::new(ledger(&backend).await, Vec::new()).expect("opens");
     let (_, token) = runners.create(&home, new_runner("r", super::domains(&["r.example"])), "t").await.expect("creates");
     let with = files(&backend).await;
-    runners.revoke(&home, &RunnerName::parse("r").expect("a good name")).await.expect("revokes");
+    runners.revoke(&home, &RunnerName::parse("r").expect("a good name"), None).await.expect("revokes");
     let without = files(&backend).await;
 
     let key = key_of(&with, "default", "r");
@@ -323,7 +323,7 @@ async fn a_runner_that_was_bent_set_back_or_brought_back_authenticates_nobody_an
         assert_eq!(runners.authenticate(token.show_once().as_bytes()).is_some(), authenticated, "{what}");
         assert!(runners.has_runners(), "{what}: anonymous clients stay out");
         assert_eq!(runners.list(&home).len(), 1, "{what}");
-        runners.revoke(&home, &RunnerName::parse("r").expect("a good name")).await.expect(what);
+        runners.revoke(&home, &RunnerName::parse("r").expect("a good name"), None).await.expect(what);
         assert!(!runners.has_runners(), "{what}");
     }
     let backend = store_of(&without).await;
