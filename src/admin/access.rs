@@ -35,6 +35,8 @@ const SEE: Right = Right::Role(Role::Viewer);
 const CHANGE: Right = Right::Role(Role::Editor);
 const ADMINISTER: Right = Right::Role(Role::Administrator);
 
+const OPERATOR: &str = "an administrator of the organization `default`";
+
 /// What every route takes. HEAD is GET.
 pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::GET, "/", Right::Public),
@@ -42,6 +44,7 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::GET, "/ca.pem", Right::Public),
     (Method::GET, "/readyz", Right::Public),
     (Method::GET, "/metrics", Right::Figures),
+    (Method::GET, "/api/v1/openapi.json", Right::Public),
     (Method::GET, "/api/v1/me", Right::Known),
     (Method::GET, "/api/v1/organizations/{organization}/secrets", SEE),
     (Method::POST, "/api/v1/organizations/{organization}/secrets", CHANGE),
@@ -51,7 +54,9 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::GET, "/api/v1/organizations/{organization}/runners", SEE),
     (Method::POST, "/api/v1/organizations/{organization}/runners", ADMINISTER),
     (Method::GET, "/api/v1/organizations/{organization}/runners/{name}", SEE),
+    (Method::PATCH, "/api/v1/organizations/{organization}/runners/{name}", ADMINISTER),
     (Method::DELETE, "/api/v1/organizations/{organization}/runners/{name}", ADMINISTER),
+    (Method::POST, "/api/v1/organizations/{organization}/runners/{name}/token", ADMINISTER),
     (Method::POST, "/api/v1/organizations/{organization}/request-tests", CHANGE),
 ];
 
@@ -80,6 +85,18 @@ fn right(method: &Method, path: &str) -> Option<Right> {
     RIGHTS.iter().find(|(known, route, _)| known == method && *route == path).map(|(.., right)| *right)
 }
 
+/// What a route takes, in a sentence for its description.
+pub(super) fn described(method: &Method, path: &str) -> Option<String> {
+    let holder = match right(method, path)? {
+        Right::Public => return None,
+        Right::Known => "anybody who is signed in",
+        Right::Figures => "a member of the organization `default`",
+        Right::Role(role) => holder(role),
+        Right::Operate => OPERATOR,
+    };
+    Some(format!("For {holder}."))
+}
+
 enum Refusal {
     WhoAreYou,
     Problem(Problem),
@@ -102,7 +119,7 @@ fn check(right: Option<Right>, organization: Option<&str>, principal: &Principal
         Right::Figures if principal.role_in(&OrganizationName::default()).is_some() => Ok(()),
         Right::Figures => Err(Refusal::Problem(not_permitted("a member of the organization `default`"))),
         Right::Operate if principal.operates() => Ok(()),
-        Right::Operate => Err(Refusal::Problem(not_permitted("an administrator of the organization `default`"))),
+        Right::Operate => Err(Refusal::Problem(not_permitted(OPERATOR))),
         Right::Role(wanted) => {
             let named = organization.and_then(|text| OrganizationName::parse(text).ok());
             let role = named.as_ref().and_then(|organization| principal.role_in(organization));

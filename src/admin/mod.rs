@@ -8,8 +8,10 @@
 mod access;
 mod api;
 mod body;
+mod extract;
 mod host;
 mod operations;
+mod paging;
 mod ports;
 mod precondition;
 mod principal;
@@ -79,7 +81,7 @@ pub fn port_router(state: State, hosts: Vec<Host>, open_figures: bool) -> Router
 fn routes() -> Router<State> {
     let public = Router::new().route("/", get(ports::notice)).route("/livez", get(ports::livez)).route("/ca.pem", get(ca));
     let public = public.route("/readyz", get(operations::readyz)).route("/metrics", get(operations::metrics));
-    public.nest("/api/v1", api::routes()).route_layer(from_fn(access::enforce))
+    public.merge(api::routes()).route_layer(from_fn(access::enforce))
 }
 
 fn finished(routes: Router<State>) -> Router<State> {

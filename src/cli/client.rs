@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest answer that is read: ten thousand secrets with long descriptions.
 const MAX_ANSWER: usize = 64 << 20;
 
+/// Entries of a page, as many as the server gives.
+const PAGE: usize = 1000;
+
 /// Whoever answers.
 pub(super) enum Api {
     /// A running server, through its socket.
@@ -147,6 +150,21 @@ impl Api {
         }
         let revision = fields.get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         Ok(Answer { content, revision })
+    }
+
+    /// Every entry of a list, page by page; `member` is what the list is called in an answer.
+    pub(super) async fn all(&self, path: &str, member: &str) -> Result<Vec<Value>, CliError> {
+        let (mut entries, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let mut answer = self.send(Call::new(Method::GET, format!("{path}?limit={PAGE}{cursor}"))).await?.content;
+            if let Value::Array(page) = answer[member].take() {
+                entries.extend(page);
+            }
+            match answer["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(entries),
+            }
+        }
     }
 
     async fn exchange(&self, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), CliError> {

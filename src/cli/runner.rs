@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::{Api, Call, of};
 use super::error::CliError;
@@ -38,6 +38,35 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change what a runner may use; connections that are open feel it too.
+    Edit {
+        /// The runner's name.
+        name: RunnerName,
+        /// A secret it may use instead of the present ones, by name or beginning (`crm.*`); may be repeated.
+        #[arg(long = "secret", value_name = "PATTERN", conflicts_with = "all_secrets")]
+        secrets: Vec<String>,
+        /// Let it use every secret of its organization.
+        #[arg(long)]
+        all_secrets: bool,
+        /// A host it may reach instead of the present ones; may be repeated.
+        #[arg(long = "host", value_name = "DOMAIN", conflicts_with = "any_host")]
+        hosts: Vec<String>,
+        /// Let it reach every host.
+        #[arg(long)]
+        any_host: bool,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// Give a runner a new token, which is printed once; the old one is refused from then on.
+    RotateToken {
+        /// The runner's name.
+        name: RunnerName,
+        #[command(flatten)]
+        of: Of,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Revoke a runner: its next request is refused, also on a connection that is open.
     Revoke {
         /// The runner's name.
@@ -51,7 +80,7 @@ pub(super) enum Command {
 pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliError> {
     let api = match command {
         Command::Create { .. } => Api::open(config).await?,
-        Command::List { .. } | Command::Revoke { .. } => Api::open_present(config).await?,
+        _ => Api::open_present(config).await?,
     };
     match command {
         Command::Create { name, secrets, hosts, of: whose, json } => {
@@ -64,12 +93,42 @@ pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliErro
         Command::List { of: whose, json } => {
             list(&api.send(Call::new(Method::GET, of(&whose.organization, "runners"))).await?.content["runners"], json)
         }
+        Command::Edit { name, secrets, all_secrets, hosts, any_host, of: whose } => {
+            let mut change = Map::new();
+            if all_secrets || !secrets.is_empty() {
+                change.insert("secrets".to_owned(), if all_secrets { Value::Null } else { secrets.into() });
+            }
+            if any_host || !hosts.is_empty() {
+                change.insert("hosts".to_owned(), hosts.into());
+            }
+            if change.is_empty() {
+                return Err(CliError::usage("say what to change; see `subrosa runner edit --help`"));
+            }
+            let path = one(&whose, &name);
+            let present = api.send(Call::new(Method::GET, path.clone())).await?;
+            let call = Call::new(Method::PATCH, path).with_json(&Value::Object(change));
+            api.send(call.if_match(present.revision)).await?;
+            out::note("Changed.");
+            Ok(())
+        }
+        Command::RotateToken { name, of: whose, json } => {
+            let path = one(&whose, &name);
+            let present = api.send(Call::new(Method::GET, path.clone())).await?;
+            let call = Call::new(Method::POST, format!("{path}/token")).if_match(present.revision);
+            created(&api.send(call).await?.content, json)
+        }
         Command::Revoke { name, of: whose } => {
-            api.send(Call::new(Method::DELETE, of(&whose.organization, &format!("runners/{name}")))).await?;
+            let path = one(&whose, &name);
+            let present = api.send(Call::new(Method::GET, path.clone())).await?;
+            api.send(Call::new(Method::DELETE, path).if_match(present.revision)).await?;
             out::note(&format!("Revoked {name}."));
             Ok(())
         }
     }
+}
+
+fn one(whose: &Of, name: &RunnerName) -> String {
+    of(&whose.organization, &format!("runners/{name}"))
 }
 
 fn created(content: &Value, json: bool) -> Result<(), CliError> {

@@ -206,8 +206,8 @@ impl Edit {
 }
 
 async fn list(config: &Config, whose: &Of, json: bool) -> Result<(), CliError> {
-    let answer = Api::open_present(config).await?.send(Call::new(Method::GET, of(&whose.organization, "secrets"))).await?;
-    let secrets = &answer.content["secrets"];
+    let api = Api::open_present(config).await?;
+    let secrets = Value::Array(api.all(&of(&whose.organization, "secrets"), "secrets").await?);
     if json {
         return out::line(&format!("{secrets:#}"));
     }

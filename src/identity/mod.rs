@@ -277,7 +277,7 @@ impl Identity {
     ) -> Result<(RunnerView, Token), IdentityError> {
         let record = self.editable(organization, name, if_revision)?;
         let mut metadata = Metadata::read(&record).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
-        let token = Token::random()?;
+        let token = Token::random(BEGINNING)?;
         metadata.token_sha256 = token.hash();
         let view = self.replace(organization, name, &record, metadata.draft(name, by)).await?;
         Ok((view, token))

@@ -80,6 +80,26 @@ async fn a_revocation_rules_the_next_request_on_an_open_tunnel() {
 }
 
 #[tokio::test]
+async fn an_edit_and_a_new_token_rule_the_next_request_on_an_open_tunnel() {
+    let world = World::new().await;
+    let token = create(&world, &["crm", "--secret", "crm.*"]).await;
+    let mut stream = world.connect().await;
+    let connect = exchange(&mut stream, &format!("CONNECT {CRM}:443 HTTP/1.1\r\nHost: {CRM}:443\r\n{}\r\n", basic(&token))).await;
+    assert_eq!(connect.status(), 200);
+    let mut inside = tls_in(stream, CRM, &world.ca()).await.expect("trusted");
+    let request = format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.crm.apiKey}}\r\n\r\n");
+    assert_eq!(exchange(&mut inside, &request).await.status(), 200);
+    world.proxy.must(&["runner", "edit", "crm", "--secret", "other.*"], "").await;
+    let response = exchange(&mut inside, &request).await;
+    assert_eq!((response.status(), response.refusal().as_str()), (403, "runner_not_permitted"));
+    world.proxy.must(&["runner", "edit", "crm", "--all-secrets", "--host", CRM], "").await;
+    assert_eq!(exchange(&mut inside, &request).await.status(), 200);
+    world.proxy.must(&["runner", "rotate-token", "crm"], "").await;
+    assert_eq!(exchange(&mut inside, &request).await.refusal(), "runner_unauthenticated");
+    assert_eq!(world.crm.received().len(), 2);
+}
+
+#[tokio::test]
 async fn a_deleted_or_restricted_secret_rules_the_next_request_too() {
     let world = World::new().await;
     let mut inside = world.tls(CRM).await;

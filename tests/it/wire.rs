@@ -162,24 +162,26 @@ async fn an_upgrade_with_a_content_stays_http() {
 }
 
 #[tokio::test]
-async fn a_revoked_runner_loses_what_is_relayed() {
-    let switch = raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", false);
-    let world = World::with("", switch).await;
-    let token = world.proxy.must(&["runner", "create", "socket"], "").await;
-    world.proxy.must(&["runner", "create", "another"], "").await;
-    let mut stream = world.connect().await;
-    let request = format!(
-        "GET http://plain.crm.example.com/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nProxy-Authorization: Bearer {}\r\n\r\n",
-        token.trim()
-    );
-    assert_eq!(exchange(&mut stream, &request).await.status(), 101);
-    stream.write_all(b"ping").await.expect("sent");
-    let mut echoed = [0; 4];
-    soon(stream.read_exact(&mut echoed)).await.expect("echoed");
-    world.proxy.must(&["runner", "revoke", "socket"], "").await;
-    let mut rest = Vec::new();
-    let _ = soon(stream.read_to_end(&mut rest)).await;
-    assert_eq!(rest, b"");
+async fn a_runner_that_was_revoked_or_may_not_reach_the_host_any_more_loses_what_is_relayed() {
+    for change in [&["runner", "revoke", "socket"][..], &["runner", "edit", "socket", "--host", "other.example.com"]] {
+        let switch = raw("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", false);
+        let world = World::with("", switch).await;
+        let token = world.proxy.must(&["runner", "create", "socket"], "").await;
+        world.proxy.must(&["runner", "create", "another"], "").await;
+        let mut stream = world.connect().await;
+        let request = format!(
+            "GET http://plain.crm.example.com/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\nProxy-Authorization: Bearer {}\r\n\r\n",
+            token.trim()
+        );
+        assert_eq!(exchange(&mut stream, &request).await.status(), 101);
+        stream.write_all(b"ping").await.expect("sent");
+        let mut echoed = [0; 4];
+        soon(stream.read_exact(&mut echoed)).await.expect("echoed");
+        world.proxy.must(change, "").await;
+        let mut rest = Vec::new();
+        let _ = soon(stream.read_to_end(&mut rest)).await;
+        assert_eq!(rest, b"", "{change:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
-//! The REST API, version 1: one file per resource.
+//! The REST API, version 1: one file per resource, and the OpenAPI document made from them.
 
+mod documents;
 mod me;
+mod openapi;
 mod request_tests;
 mod resolvers;
 mod runners;
@@ -8,23 +10,20 @@ mod secrets;
 mod trial;
 
 use axum::Router;
-use axum::routing::{get, post};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::State;
+use super::access;
 use super::problem::Problem;
 use crate::secret::{AllowedDomains, DomainPattern, OrganizationName};
 
-/// What lies below `/api/v1`.
+/// What lies below `/api/v1`, with the document that describes it.
 pub(super) fn routes() -> Router<State> {
-    let organization = Router::new()
-        .route("/secrets", get(secrets::list).post(secrets::create))
-        .route("/secrets/{name}", get(secrets::show).patch(secrets::edit).delete(secrets::delete))
-        .route("/runners", get(runners::list).post(runners::create))
-        .route("/runners/{name}", get(runners::show).delete(runners::revoke))
-        .route("/request-tests", post(request_tests::create));
-    Router::new().route("/me", get(me::show)).nest("/organizations/{organization}", organization)
+    let resources = [me::routes(), secrets::routes(), runners::routes(), request_tests::routes()];
+    let api = resources.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
+    let (router, mut document) = OpenApiRouter::new().nest("/api/v1", api).split_for_parts();
+    openapi::complete(&mut document, access::described);
+    router.route("/api/v1/openapi.json", openapi::route(&document))
 }
 
 /// The organization that a path names.
@@ -33,15 +32,10 @@ fn organization(text: &str) -> Result<OrganizationName, Problem> {
 }
 
 /// A list of domain patterns, each entry told when it is none.
-fn domains(entries: &[String], field: &'static str) -> Result<AllowedDomains, Problem> {
+pub(in crate::admin) fn domains(entries: &[String], field: &'static str) -> Result<AllowedDomains, Problem> {
     let patterns: Result<Vec<_>, _> = entries
         .iter()
         .map(|entry| DomainPattern::parse(entry).map_err(|fault| Problem::invalid(field, format!("`{entry}`: {fault}"))))
         .collect();
     AllowedDomains::new(patterns?).map_err(|fault| Problem::invalid(field, fault))
-}
-
-/// Unix seconds as RFC 3339; what no calendar holds is null.
-fn timestamp(seconds: i64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
 }

@@ -3,45 +3,65 @@
 //! The very core that injects on the road is asked, with what the runner may use; what it would
 //! send is thrown away. What is answered instead is the same request with a mask for every value.
 
-use axum::extract::{Path, State as Shared};
+use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::documents::SurfaceSchema;
 use super::resolvers::{Assume, Masked, OnlyOne};
 use super::trial::{Sent, Trial};
 use super::{State, organization, runners, trial};
 use crate::admin::body::Json;
+use crate::admin::extract::Path;
 use crate::admin::problem::Problem;
 use crate::inject::{Code, Injection, Refusal, Resolver, Secrets};
 use crate::origin::Scheme;
-use crate::secret::{OrganizationName, SecretName, Surface, Surfaces};
+use crate::secret::{OrganizationName, RunnerName, SecretName, Surface, Surfaces};
+
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(create))
+}
 
 /// References that are judged one by one; a request with more of them is judged as a whole.
 const MOST_JUDGED: usize = 100;
 
-/// A request, as it is sent here.
-#[derive(Deserialize)]
+/// A request to be tried.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewBody {
-    url: String,
+#[schema(as = NewRequestTest)]
+pub(in crate::admin) struct New {
+    /// The target, with its references.
+    #[schema(example = "https://api.crm.example.com/v1/contacts?key={secrets.crm.apiKey}")]
+    pub(in crate::admin) url: String,
+    /// The method.
     #[serde(default = "get")]
-    method: String,
+    #[schema(default = "GET")]
+    pub(in crate::admin) method: String,
+    /// Its fields, as pairs or as an object.
     #[serde(default)]
-    headers: Fields,
-    body: Option<String>,
-    body_base64: Option<String>,
-    runner: Option<String>,
+    pub(in crate::admin) headers: Fields,
+    /// Its content, as text. Either this or `body_base64`.
+    pub(in crate::admin) body: Option<String>,
+    /// Its content in base64.
+    pub(in crate::admin) body_base64: Option<String>,
+    /// The runner that would send it; without, what any runner of the organization may do.
+    pub(in crate::admin) runner: Option<String>,
 }
 
 /// Fields as pairs, or as an object.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-enum Fields {
+pub(in crate::admin) enum Fields {
+    /// Pairs of name and value.
+    #[schema(value_type = Vec<Vec<String>>)]
     Pairs(Vec<(String, String)>),
+    /// Name to value.
     Object(std::collections::BTreeMap<String, String>),
 }
 
@@ -55,33 +75,123 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-/// `POST /request-tests`
-pub(super) async fn create(
-    Path(of): Path<String>,
-    Shared(state): Shared<State>,
-    Json(body): Json<NewBody>,
-) -> Result<Response, Problem> {
-    let organization = organization(&of)?;
+/// What would happen to a request.
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct RequestTest {
+    /// For which organization.
+    #[schema(value_type = String)]
+    pub(in crate::admin) organization: OrganizationName,
+    /// As which runner.
+    #[schema(value_type = Option<String>)]
+    pub(in crate::admin) runner: Option<RunnerName>,
+    /// The origin, normalised; null if the target cannot be read.
+    pub(in crate::admin) origin: Option<String>,
+    /// `forwarded` or `refused`.
+    pub(in crate::admin) outcome: Outcome,
+    /// Every reference found.
+    pub(in crate::admin) references: Vec<Judgement>,
+    /// Why it would be refused.
+    pub(in crate::admin) refusal: Option<Refused>,
+    /// The request as it would go out, a mask in the place of every value; null where a mask cannot stand.
+    pub(in crate::admin) request: Option<MaskedRequest>,
+    /// What was not tested.
+    pub(in crate::admin) notes: Vec<&'static str>,
+}
+
+/// How a request would end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = RequestTestOutcome)]
+pub(in crate::admin) enum Outcome {
+    /// It would be sent.
+    Forwarded,
+    /// It would not.
+    Refused,
+}
+
+/// One reference.
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct Judgement {
+    /// The secret.
+    #[schema(value_type = String)]
+    pub(in crate::admin) secret: SecretName,
+    /// Where the reference stands.
+    #[schema(value_type = SurfaceSchema)]
+    pub(in crate::admin) surface: Surface,
+    /// Whether the value may stand there.
+    pub(in crate::admin) permitted: bool,
+    /// The code of the refusal.
+    pub(in crate::admin) code: Option<&'static str>,
+    /// Its sentence.
+    pub(in crate::admin) detail: Option<String>,
+}
+
+/// A refusal, as the runner would get it.
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct Refused {
+    /// The code.
+    pub(in crate::admin) code: &'static str,
+    /// The status.
+    pub(in crate::admin) status: u16,
+    /// The code in words.
+    pub(in crate::admin) title: &'static str,
+    /// What to do.
+    pub(in crate::admin) detail: String,
+    /// The secret, where it is about one.
+    #[schema(value_type = Option<String>)]
+    pub(in crate::admin) secret: Option<SecretName>,
+    /// The surface, where it is about one.
+    #[schema(value_type = Option<SurfaceSchema>)]
+    pub(in crate::admin) surface: Option<Surface>,
+}
+
+/// A request with a mask in the place of every value.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MaskedRequest)]
+pub(in crate::admin) struct MaskedRequest {
+    /// The method.
+    pub(in crate::admin) method: String,
+    /// Path and query.
+    pub(in crate::admin) target: String,
+    /// Pairs of name and value.
+    #[schema(value_type = Vec<Vec<String>>)]
+    pub(in crate::admin) headers: Vec<(String, String)>,
+    /// The content, as text.
+    pub(in crate::admin) body: Option<String>,
+}
+
+/// Tries a request without sending it.
+#[utoipa::path(
+    post, path = "/organizations/{organization}/request-tests", tag = "request tests",
+    params(("organization" = String, Path)),
+    request_body = New,
+    responses((status = 200, body = RequestTest)),
+)]
+async fn create(Path(of): Path<String>, Shared(state): Shared<State>, Json(body): Json<New>) -> Result<Response, Problem> {
+    Ok(axum::Json(tried(&state, &organization(&of)?, body)?).into_response())
+}
+
+/// What would happen to the request.
+pub(in crate::admin) fn tried(state: &State, organization: &OrganizationName, body: New) -> Result<RequestTest, Problem> {
     let runner = body.runner.as_deref().map(runners::name).transpose()?;
-    let runner = runner.map(|name| runners::present(&state, &organization, &name)).transpose()?;
+    let runner = runner.map(|name| runners::existing(state, organization, &name)).transpose()?;
     let names = runner.as_ref().and_then(|runner| runner.secrets.clone()).map(Into::into);
-    let resolver = state.vault.resolver(&organization, names);
+    let resolver = state.vault.resolver(organization, names);
     let findings = match parsed(body)? {
         Err(refusal) => Findings::refused(None, refusal),
         Ok(trial) => {
             let reach = runner.as_ref().map_or(Ok(()), |runner| trial::may_reach(runner, &trial.origin.host));
             match reach {
                 Err(refusal) => Findings::refused(Some(trial.origin.to_string()), refusal),
-                Ok(()) => judged(&state, &trial, resolver.as_ref()),
+                Ok(()) => judged(state, &trial, resolver.as_ref()),
             }
         }
     };
-    let runner = runner.map(|runner| runner.name.to_string());
-    Ok(axum::Json(findings.into_content(&organization, runner.as_deref())).into_response())
+    Ok(findings.into_document(organization, runner.map(|runner| runner.name)))
 }
 
 /// The request as the road would see it; the inner error is what the road would refuse it with.
-fn parsed(body: NewBody) -> Result<Result<Trial, Refusal>, Problem> {
+fn parsed(body: New) -> Result<Result<Trial, Refusal>, Problem> {
     let method = Method::from_bytes(body.method.as_bytes()).map_err(|_| Problem::invalid("method", "this is no method"))?;
     let content = match (body.body, body.body_base64) {
         (Some(_), Some(_)) => return Err(Problem::invalid("body", "send `body` or `body_base64`, not both")),
@@ -101,7 +211,7 @@ fn parsed(body: NewBody) -> Result<Result<Trial, Refusal>, Problem> {
 struct Findings {
     origin: Option<String>,
     references: Vec<(SecretName, Surface, Option<Refusal>)>,
-    outcome: Result<Option<Value>, Refusal>,
+    outcome: Result<Option<MaskedRequest>, Refusal>,
     notes: Vec<&'static str>,
 }
 
@@ -152,21 +262,21 @@ fn references(trial: &Trial, surfaces: Surfaces, resolver: &dyn Resolver) -> Vec
 
 /// The request as it would be sent, a mask in the place of every value. `None` where a mask cannot
 /// stand (a bare number in JSON): what is not shown cannot mislead.
-fn masked(trial: &Trial, surfaces: Surfaces, resolver: &dyn Resolver) -> Option<Value> {
+fn masked(trial: &Trial, surfaces: Surfaces, resolver: &dyn Resolver) -> Option<MaskedRequest> {
     let sent = inject(trial, surfaces, &Masked { resolver }).ok()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let content = sent.content.as_deref().unwrap_or(&trial.content);
-    Some(json!({
-        "method": trial.method.as_str(),
-        "target": text(sent.target.as_deref().unwrap_or(&trial.target)),
-        "headers": pairs(sent.fields.as_ref().unwrap_or(&trial.fields)),
-        "body": (!content.is_empty()).then(|| text(content)),
-    }))
+    Some(MaskedRequest {
+        method: trial.method.to_string(),
+        target: text(sent.target.as_deref().unwrap_or(&trial.target)),
+        headers: pairs(sent.fields.as_ref().unwrap_or(&trial.fields)),
+        body: (!content.is_empty()).then(|| text(content)),
+    })
 }
 
-fn pairs(fields: &HeaderMap) -> Vec<Value> {
+fn pairs(fields: &HeaderMap) -> Vec<(String, String)> {
     let sent = fields.iter().filter(|(name, _)| !name.as_str().starts_with("subrosa-") && *name != "proxy-authorization");
-    sent.map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])).collect()
+    sent.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
 }
 
 impl Findings {
@@ -174,43 +284,37 @@ impl Findings {
         Self { origin, references: Vec::new(), outcome: Err(refusal), notes: Vec::new() }
     }
 
-    fn into_content(self, organization: &OrganizationName, runner: Option<&str>) -> Value {
-        let references: Vec<Value> =
-            self.references.iter().map(|(name, surface, refusal)| judgement(name, *surface, refusal.as_ref())).collect();
+    fn into_document(self, organization: &OrganizationName, runner: Option<RunnerName>) -> RequestTest {
+        let references = self.references.into_iter().map(|(name, surface, refusal)| judgement(name, surface, refusal));
         let (outcome, request, refusal) = match self.outcome {
-            Ok(request) => ("forwarded", request, None),
-            Err(refusal) => ("refused", None, Some(refused(&refusal))),
+            Ok(request) => (Outcome::Forwarded, request, None),
+            Err(refusal) => (Outcome::Refused, None, Some(refused(refusal))),
         };
-        json!({
-            "organization": organization,
-            "runner": runner,
-            "origin": self.origin,
-            "outcome": outcome,
-            "references": references,
-            "refusal": refusal,
-            "request": request,
-            "notes": self.notes,
-        })
+        RequestTest {
+            organization: organization.clone(),
+            runner,
+            origin: self.origin,
+            outcome,
+            references: references.collect(),
+            refusal,
+            request,
+            notes: self.notes,
+        }
     }
 }
 
-fn judgement(name: &SecretName, surface: Surface, refusal: Option<&Refusal>) -> Value {
-    json!({
-        "secret": name,
-        "surface": surface,
-        "permitted": refusal.is_none(),
-        "code": refusal.map(|refusal| refusal.code.as_str()),
-        "detail": refusal.map(|refusal| refusal.detail.as_str()),
-    })
+fn judgement(secret: SecretName, surface: Surface, refusal: Option<Refusal>) -> Judgement {
+    let code = refusal.as_ref().map(|refusal| refusal.code.as_str());
+    Judgement { secret, surface, permitted: refusal.is_none(), code, detail: refusal.map(|refusal| refusal.detail) }
 }
 
-fn refused(refusal: &Refusal) -> Value {
-    json!({
-        "code": refusal.code.as_str(),
-        "status": refusal.code.status().as_u16(),
-        "title": refusal.code.title(),
-        "detail": refusal.detail,
-        "secret": refusal.secret,
-        "surface": refusal.surface,
-    })
+fn refused(refusal: Refusal) -> Refused {
+    Refused {
+        code: refusal.code.as_str(),
+        status: refusal.code.status().as_u16(),
+        title: refusal.code.title(),
+        detail: refusal.detail,
+        secret: refusal.secret,
+        surface: refusal.surface,
+    }
 }

@@ -1,0 +1,58 @@
+//! The OpenAPI document: made from the handlers, completed with what all of them have in common.
+
+use axum::routing::{MethodRouter, get};
+use http::Method;
+use utoipa::PartialSchema;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, Ref, ResponseBuilder};
+
+use super::State;
+use super::documents::ProblemSchema;
+
+const SCHEME: &str = "token";
+const ABOUT: &str = "Secrets, runners and what belongs to them. Values are written and never read. A change names the \
+revision that it was made from (If-Match with the entity tag, or `revision`), so that two writers never overwrite each \
+other unseen. Every no is a problem document (RFC 9457).";
+
+/// Adds to `document` what no handler says: who may call it (`right`, by method and route), how to say who
+/// one is, and how it says no.
+pub(super) fn complete(document: &mut OpenApi, right: fn(&Method, &str) -> Option<String>) {
+    document.info = InfoBuilder::new().title("subrosa").version(env!("CARGO_PKG_VERSION")).description(Some(ABOUT)).build();
+    let components = document.components.get_or_insert_with(Components::new);
+    components.schemas.insert("Problem".to_owned(), ProblemSchema::schema());
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    document.security = Some(vec![SecurityRequirement::new(SCHEME, Vec::<String>::new())]);
+    for (route, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PUT, &mut item.put),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                finish(operation, right(&method, route));
+            }
+        }
+    }
+}
+
+fn finish(operation: &mut Operation, right: Option<String>) {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    let problem = ResponseBuilder::new().description("Not carried out.").content("application/problem+json", content);
+    operation.responses.responses.insert("default".to_owned(), problem.build().into());
+    if let Some(right) = right {
+        operation.description = Some(match operation.description.take() {
+            Some(said) => format!("{said}\n\n{right}"),
+            None => right,
+        });
+    }
+}
+
+/// Serves the document as it is now.
+pub(super) fn route(document: &OpenApi) -> MethodRouter<State> {
+    let json = document.to_json().expect("a document has text keys only");
+    get(async move || ([(http::header::CONTENT_TYPE, "application/json")], json.clone()))
+}
