@@ -1,5 +1,6 @@
 //! The object graph from [`Config`]: keys, store, ledger, vault, runners; and the running proxy.
 
+mod client_tls;
 mod doors;
 mod next_proxy;
 mod workers;
@@ -24,7 +25,7 @@ use crate::readiness::Readiness;
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::store::{self, StoreError};
-use crate::tls::{self, Authority, AuthorityError, TrustError};
+use crate::tls::{self, Authority, AuthorityError, PairError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
 
 /// Why the server does not start, or stopped.
@@ -71,6 +72,14 @@ pub enum AppError {
     /// The certificate authority cannot be used or made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// A certificate with its key cannot be used.
+    #[error("{key}: {fault}")]
+    Pair {
+        /// The config key that names it.
+        key: String,
+        /// What is wrong.
+        fault: PairError,
+    },
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -177,6 +186,7 @@ pub fn check_sources(config: &Config) -> Result<(), AppError> {
     config.secrets.iter().enumerate().try_for_each(|(index, declared)| secret(config, index, declared).map(drop))?;
     config.runners.iter().enumerate().try_for_each(|(index, declared)| runner(config, index, declared).map(drop))?;
     next_proxy::check(config)?;
+    client_tls::client_tls(config).map(drop)?;
     if let Some(key) = present_key(config)? {
         drop(key);
     }

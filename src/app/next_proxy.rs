@@ -13,14 +13,18 @@ use crate::inject::{Injection, Secrets};
 use crate::origin::Host;
 use crate::secret::{OrganizationName, SecretName, Surfaces};
 use crate::tls;
-use crate::upstream::{Credentials, Names, NextProxy, NextProxyProtocol};
+use crate::upstream::{ClientTls, Credentials, Names, NextProxy, NextProxyProtocol};
 use crate::vault::Vault;
 
 /// Where the config says that credentials stand.
 const KEY: &str = "egress.upstream_proxy_credentials";
 
 /// The next proxy, if the config names one.
-pub(super) fn next_proxy(config: &Config, vault: &Arc<Vault>) -> Result<Option<Arc<NextProxy>>, AppError> {
+pub(super) fn next_proxy(
+    config: &Config,
+    vault: &Arc<Vault>,
+    client_tls: &ClientTls,
+) -> Result<Option<Arc<NextProxy>>, AppError> {
     let egress = &config.egress;
     let Some(url) = &egress.upstream_proxy else { return Ok(None) };
     let (mut direct_hosts, mut direct_networks) = (Vec::new(), Vec::new());
@@ -33,7 +37,7 @@ pub(super) fn next_proxy(config: &Config, vault: &Arc<Vault>) -> Result<Option<A
     Ok(Some(Arc::new(NextProxy {
         protocol: match url.scheme {
             ProxyScheme::Http => NextProxyProtocol::Http,
-            ProxyScheme::Https => NextProxyProtocol::Https(tls::proxy_client_config(&egress.extra_roots)?),
+            ProxyScheme::Https => NextProxyProtocol::Https(tls::for_proxy(&client_tls.of(&url.host))),
             ProxyScheme::Socks5 => NextProxyProtocol::Socks5,
         },
         host: url.host.clone(),

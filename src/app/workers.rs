@@ -15,9 +15,9 @@ use crate::drain::Drain;
 use crate::metrics::Registry;
 use crate::proxy::{self, Budget, Budgets, Cleartext, Door, Shared};
 use crate::readiness::Readiness;
+use crate::serve;
 use crate::tls::{Authority, Leaves, Made};
 use crate::upstream::{self, Upstream};
-use crate::{serve, tls};
 
 /// How many hosts' certificates are kept ready.
 const LEAVES: usize = 4096;
@@ -103,11 +103,12 @@ fn bind_front(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, 
 fn way_out(config: &Config, rooms: &Rooms, own_ports: Vec<u16>) -> Result<upstream::Settings, AppError> {
     let allow = config.egress.allow.iter().map(|allowed| upstream::Allow { net: allowed.net, port: allowed.port });
     let resolve = config.egress.resolve.iter().map(|(host, to)| (host.clone(), upstream::ResolveTo { ip: to.ip, port: to.port }));
+    let client_tls = super::client_tls::client_tls(config)?;
     Ok(upstream::Settings {
         rules: upstream::Rules { allow: allow.collect(), own_ports },
         resolve: resolve.collect(),
-        next_proxy: super::next_proxy::next_proxy(config, &rooms.vault)?,
-        client_config: tls::client_config(&config.egress.extra_roots)?,
+        next_proxy: super::next_proxy::next_proxy(config, &rooms.vault, &client_tls)?,
+        client_tls,
         connect_timeout: config.timeouts.upstream_connect.0,
         head_timeout: config.timeouts.upstream_head.0,
         body_stall: config.timeouts.body.0,

@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     times(config)?;
     narrows(config)?;
     next_proxy(config)?;
+    host_entries(config)?;
     declared(config)
 }
 
@@ -169,6 +170,22 @@ fn times(config: &Config) -> Result<(), Fault> {
         Some((key, _)) => fault(key, "a wait of 0 would end everything at once; every wait has an end, so say how long"),
         None => Ok(()),
     }
+}
+
+/// An entry that means no host, or names nothing, would be skipped silently.
+fn host_entries(config: &Config) -> Result<(), Fault> {
+    let egress = &config.egress;
+    if let Some(index) = egress.client_certificate.iter().position(|entry| entry.hosts.is_empty()) {
+        return fault(&format!("egress.client_certificate[{index}].hosts"), "this means no host; name at least one");
+    }
+    for (index, entry) in egress.roots.iter().enumerate() {
+        for (key, is_empty) in [("hosts", entry.hosts.is_empty()), ("files", entry.files.is_empty())] {
+            if is_empty {
+                return fault(&format!("egress.roots[{index}].{key}"), "this is empty; name at least one");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn next_proxy(config: &Config) -> Result<(), Fault> {

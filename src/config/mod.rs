@@ -20,8 +20,8 @@ pub use environment::Environment;
 pub use error::{ConfigError, Place};
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use sections::{
-    Admin, AdminTls, CleartextSecrets, Egress, Engine, Injection, Intercept, Keys, Limits, Log, LogFormat, LogLevel, Narrow,
-    Oversize, Proxy, Shutdown, Store, Timeouts, TlsFiles,
+    Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys, Limits, Log,
+    LogFormat, LogLevel, Narrow, Oversize, Proxy, Shutdown, Store, Timeouts, TlsFiles,
 };
 pub use words::{AllowedNetwork, FixedAddress, Size, Span, VariableName};
 

@@ -140,6 +140,10 @@ pub struct Egress {
     pub extra_roots: Vec<PathBuf>,
     /// Where a secret may go over plain http.
     pub cleartext_secrets: CleartextSecrets,
+    /// What is shown to hosts that ask for a certificate: `[[egress.client_certificate]]`.
+    pub client_certificate: Vec<ClientCertificate>,
+    /// Whom to trust for some hosts: `[[egress.roots]]`.
+    pub roots: Vec<HostRoots>,
     /// Another proxy that requests go through.
     pub upstream_proxy: Option<ProxyUrl>,
     /// What it is shown.
@@ -148,6 +152,31 @@ pub struct Egress {
     pub upstream_proxy_names: ProxyNames,
     /// What does not go through it.
     pub no_upstream_proxy: Vec<Bypass>,
+}
+
+/// One `[[egress.client_certificate]]`: what is shown to these hosts, if they ask for a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The hosts meant.
+    pub hosts: Vec<DomainPattern>,
+    /// A PEM file: the certificate with its chain.
+    pub certificate: PathBuf,
+    /// A PEM file: the private key, 0600.
+    pub key: PathBuf,
+}
+
+/// One `[[egress.roots]]`: whom to trust for these hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostRoots {
+    /// The hosts meant.
+    pub hosts: Vec<DomainPattern>,
+    /// PEM files of certificates that these hosts may be signed by.
+    pub files: Vec<PathBuf>,
+    /// Trust these alone, and not beside the usual ones.
+    #[serde(default)]
+    pub only: bool,
 }
 
 /// Where a secret may go over plain http.

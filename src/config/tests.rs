@@ -161,6 +161,14 @@ fn contradictions_stop_the_start() {
         ("[limits]\nhead = \"1KiB\"", "limits.head", 2, "at least \"8KiB\""),
         ("[limits]\nheld = \"64KiB\"", "limits.held", 2, "injection.buffer, 1MiB"),
         ("[timeouts]\nbody = \"0s\"", "timeouts.body", 2, "a wait of 0"),
+        ("[[egress.roots]]\nhosts = []\nfiles = [\"a\"]", "egress.roots[0].hosts", 2, "at least one"),
+        ("[[egress.roots]]\nhosts = [\"a\"]\nfiles = []", "egress.roots[0].files", 3, "at least one"),
+        (
+            "[[egress.client_certificate]]\nhosts = []\ncertificate = \"c\"\nkey = \"k\"",
+            "egress.client_certificate[0].hosts",
+            2,
+            "no host",
+        ),
         ("[[injection.narrow]]\nhosts = []\nsurfaces = []", "injection.narrow[0].hosts", 2, "no host"),
         (
             "[[secrets]]\nname = \"a\"\nvalue = { env = \"A\" }\n[[secrets]]\nname = \"a\"\nvalue = { env = \"B\" }",

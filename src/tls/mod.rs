@@ -9,6 +9,7 @@ mod authority_key;
 mod files;
 mod leaf;
 mod leaves;
+mod pair;
 mod pem;
 #[cfg(test)]
 mod test_openssl;
@@ -21,7 +22,8 @@ use rustls::crypto::CryptoProvider;
 pub use authority::{Authority, AuthorityError, Made};
 pub use leaf::LeafError;
 pub use leaves::Leaves;
-pub use trust::{TrustError, client_config, proxy_client_config};
+pub use pair::{CertifiedPair, PairError};
+pub use trust::{Roots, TrustError, client_config, for_proxy};
 
 /// HTTP/1.1 is all that is spoken on either side (RFC 7301 identifies it by these bytes).
 const ALPN_HTTP_1_1: &[u8] = b"http/1.1";

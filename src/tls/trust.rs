@@ -1,4 +1,5 @@
-//! Whom the proxy trusts upstream: the system's roots or the built-in ones, and the config's own.
+//! Whom the proxy trusts upstream: the system's roots or the built-in ones, and the config's own; and
+//! what it shows to whoever asks for a certificate.
 //!
 //! There is no switch that turns verification off.
 
@@ -6,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::pair::CertifiedPair;
 use super::{ALPN_HTTP_1_1, files, pem, provider};
 
 /// Sessions remembered for resumption, over all upstreams and workers; a few hundred bytes each.
@@ -16,17 +19,21 @@ const SESSIONS: usize = 1024;
 /// Why no set of trust anchors could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// A file of `egress.extra_roots` cannot be read.
-    #[error("the file {path} named by egress.extra_roots cannot be read: {cause}; correct its path, or remove it there")]
+    /// A file of certificates cannot be read.
+    #[error("the file {path} named by {key} cannot be read: {cause}; correct its path, or remove it there")]
     Unreadable {
+        /// The config key that names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
         cause: std::io::Error,
     },
-    /// A file of `egress.extra_roots` is not what it should be.
-    #[error("the file {path} named by egress.extra_roots is not a list of certificates in PEM: {cause}; name one that is")]
+    /// A file of certificates is not what it should be.
+    #[error("the file {path} named by {key} is not a list of certificates in PEM: {cause}; name one that is")]
     Malformed {
+        /// The config key that names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -37,28 +44,64 @@ pub enum TrustError {
     Library(#[from] rustls::Error),
 }
 
-/// The client configuration for upstreams: always verifying; the system's roots (the built-in
-/// ones of webpki-roots if the system has none) and those in the PEM files `extra_roots`.
-pub fn client_config(extra_roots: &[PathBuf]) -> Result<Arc<ClientConfig>, TrustError> {
-    let mut roots = system_roots();
-    for path in extra_roots {
-        add_file(&mut roots, path)?;
+/// Whom to trust.
+#[derive(Clone)]
+pub struct Roots(RootCertStore);
+
+impl Roots {
+    /// The system's roots; the built-in ones of webpki-roots if the system has none.
+    pub fn usual() -> Self {
+        Self(system_roots())
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(Arc::new(config))
+
+    /// Nobody yet.
+    pub fn none() -> Self {
+        Self(RootCertStore::empty())
+    }
+
+    /// These, and those in PEM files that the config names under `key`.
+    pub fn with_files(mut self, paths: &[PathBuf], key: &'static str) -> Result<Self, TrustError> {
+        for path in paths {
+            add_file(&mut self.0, path, key)?;
+        }
+        Ok(self)
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn with(mut self, others: &Self) -> Self {
+        self.0.roots.extend(others.0.roots.iter().cloned());
+        self
+    }
+
+    /// The configuration for upstreams: always verifying, and showing the certificate of `pair` to
+    /// whoever asks for one. Its sessions are its own.
+    pub fn client_config(&self, pair: Option<&CertifiedPair>) -> Result<Arc<ClientConfig>, TrustError> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.0.clone());
+        let mut config = match pair {
+            None => builder.with_no_client_auth(),
+            Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&pair.0)))),
+        };
+        config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Ok(Arc::new(config))
+    }
 }
 
-/// The same for TLS to another proxy: its sessions are its own, and HTTP/1.1 is what it is spoken to in.
-pub fn proxy_client_config(extra_roots: &[PathBuf]) -> Result<Arc<ClientConfig>, TrustError> {
-    let mut config = ClientConfig::clone(&*client_config(extra_roots)?);
+/// The configuration under which the system's roots and those in the PEM files `extra_roots` are
+/// trusted, and no certificate is shown.
+pub fn client_config(extra_roots: &[PathBuf]) -> Result<Arc<ClientConfig>, TrustError> {
+    Roots::usual().with_files(extra_roots, "egress.extra_roots")?.client_config(None)
+}
+
+/// `config` for TLS to another proxy: its sessions are its own, and HTTP/1.1 is what is spoken there.
+pub fn for_proxy(config: &ClientConfig) -> Arc<ClientConfig> {
+    let mut config = config.clone();
     config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 fn system_roots() -> RootCertStore {
@@ -76,11 +119,11 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TrustError> {
-    let malformed = |cause: String| TrustError::Malformed { path: path.to_owned(), cause };
+fn add_file(roots: &mut RootCertStore, path: &Path, key: &'static str) -> Result<(), TrustError> {
+    let malformed = |cause: String| TrustError::Malformed { key, path: path.to_owned(), cause };
     let text = files::read(path)
         .and_then(|found| found.ok_or_else(|| std::io::ErrorKind::NotFound.into()))
-        .map_err(|cause| TrustError::Unreadable { path: path.to_owned(), cause })?;
+        .map_err(|cause| TrustError::Unreadable { key, path: path.to_owned(), cause })?;
     let certificates = pem::certificates(&text).map_err(malformed)?;
     if certificates.is_empty() {
         return Err(malformed("there is no certificate in it".to_owned()));

@@ -114,9 +114,9 @@ mod tests {
     use tokio::time::{Instant, timeout};
     use tokio_rustls::TlsAcceptor;
 
-    use super::super::Tenant;
     use super::super::settings::{ResolveTo, Settings};
     use super::super::test_server::{SOON, Server, fetch, settings, upstream};
+    use super::super::{ClientTls, Tenant};
     use super::*;
     use crate::origin::Authority;
     use crate::tls::{self, Leaves};
@@ -225,7 +225,9 @@ mod tests {
 
     /// Fetches over TLS from `host` at `address`, trusting `roots`.
     async fn fetch_tls(host: &str, address: SocketAddr, roots: &[PathBuf]) -> Result<String, Error> {
-        let mut settings = Settings { client_config: tls::client_config(roots).expect("roots"), ..settings() };
+        let roots = tls::Roots::usual().with_files(roots, "egress.extra_roots").expect("roots");
+        let client_tls = ClientTls::new(roots, Vec::new(), Vec::new()).expect("made");
+        let mut settings = Settings { client_tls, ..settings() };
         let to = ResolveTo { ip: address.ip(), port: Some(address.port()) };
         settings.resolve.insert(Host::parse(host).expect("a host"), to);
         let (upstream, origin) = (upstream(settings), origin(Scheme::Https, host));

@@ -122,8 +122,9 @@ where
     /// Dials a route, and begins HTTP there.
     pub(super) async fn connect(&self, origin: &Origin, route: Route, left: Duration) -> Result<Connection<B>, Error> {
         self.pool.sweep();
+        let config = self.settings.client_tls.of(&origin.host);
         let (opened, through) = (route.opened, route.beyond.is_some());
-        let dialled = dial::transport(origin, route, &self.settings.client_config);
+        let dialled = dial::transport(origin, route, &config);
         let transport = within(origin, left, &self.settings, dialled).await;
         let transport = transport.map_err(|error| if through { error.on_the_way_through() } else { error })?;
         let begun = Connection::begin(transport, opened).await;

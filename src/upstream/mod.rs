@@ -6,6 +6,7 @@
 //! it. [`Lane::send`] then sends exactly one request; the response's content, read to its end,
 //! gives the connection back.
 
+mod client_tls;
 mod connection;
 mod dial;
 mod egress;
@@ -29,6 +30,7 @@ mod test_server;
 mod tls_fault;
 mod watched;
 
+pub use client_tls::{ClientCertificate, ClientTls, HostRoots};
 pub use egress::{Allow, AllowError, Denied, Opened, Rules};
 pub use error::{BoxError, Error, Kind, Wait};
 pub use home::{Pinned, Tenant};

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
-
+use super::client_tls::ClientTls;
 use super::egress::Rules;
 use super::measures::Measures;
 use super::next_proxy::NextProxy;
@@ -20,8 +19,8 @@ pub struct Settings {
     pub resolve: HashMap<Host, ResolveTo>,
     /// The proxy that requests go through, and which of them.
     pub next_proxy: Option<Arc<NextProxy>>,
-    /// How upstream TLS is verified.
-    pub client_config: Arc<ClientConfig>,
+    /// How TLS is done with each host.
+    pub client_tls: ClientTls,
     /// For resolving, connecting and the TLS handshake together.
     pub connect_timeout: Duration,
     /// Until the response head; it does not run while the client is still sending content.

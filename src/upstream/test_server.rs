@@ -12,8 +12,9 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Allow, Error, Pinned, Rules, Settings, Tenant, Upstream};
+use super::{Allow, ClientTls, Error, Pinned, Rules, Settings, Tenant, Upstream};
 use crate::origin::{Authority, Origin, Scheme};
+use crate::tls::Roots;
 
 /// What tests are patient for; nothing that works takes so long.
 pub(super) const SOON: Duration = Duration::from_secs(5);
@@ -119,7 +120,7 @@ pub(super) fn settings() -> Settings {
         rules: Rules { allow: vec![Allow::parse("127.0.0.0/8").expect("a network")], own_ports: Vec::new() },
         resolve: HashMap::new(),
         next_proxy: None,
-        client_config: crate::tls::client_config(&[]).expect("roots"),
+        client_tls: ClientTls::new(Roots::usual(), Vec::new(), Vec::new()).expect("roots"),
         connect_timeout: SOON,
         head_timeout: SOON,
         body_stall: SOON,

@@ -25,4 +25,5 @@ mod store;
 mod support;
 mod trust;
 mod tunnels;
+mod upstream_tls;
 mod wire;

@@ -25,7 +25,30 @@ impl Ca {
         &self.pem
     }
 
+    /// A certificate for `names` with its key, PEM.
+    pub fn pair(&self, names: &[&str]) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = rcgen::CertificateParams::new(names).expect("names");
+        (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
+    }
+
+    /// The same as two files in `directory`, the key for its owner only.
+    pub fn pair_files(&self, directory: &std::path::Path, name: &str, names: &[&str]) {
+        use std::os::unix::fs::PermissionsExt;
+        let (certificate, key) = self.pair(names);
+        std::fs::write(directory.join(format!("{name}.pem")), certificate).expect("written");
+        let path = directory.join(format!("{name}-key.pem"));
+        std::fs::write(&path, key).expect("written");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("set");
+    }
+
     pub fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+        self.acceptor_for(names, None)
+    }
+
+    /// The same for clients that show a certificate of `clients`, if one is named.
+    pub fn acceptor_for(&self, names: &[&str], clients: Option<&Self>) -> TlsAcceptor {
         let key = rcgen::KeyPair::generate().expect("a key");
         let params =
             rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
@@ -33,12 +56,20 @@ impl Ca {
         let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions")
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients.map_or_else(rustls::server::WebPkiClientVerifier::no_client_auth, Self::verifier))
             .with_single_cert(
                 vec![certificate.der().clone()],
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .expect("a pair");
         TlsAcceptor::from(Arc::new(config))
+    }
+
+    fn verifier(&self) -> Arc<dyn rustls::server::danger::ClientCertVerifier> {
+        use rustls::pki_types::{CertificateDer, pem::PemObject};
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("PEM")).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().expect("a verifier")
     }
 }

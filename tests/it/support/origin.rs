@@ -76,6 +76,11 @@ impl Origin {
         Self::start(Some(ca.acceptor(names)), script).await
     }
 
+    /// One that accepts by `acceptor`.
+    pub async fn accepting(acceptor: tokio_rustls::TlsAcceptor, script: Script) -> Self {
+        Self::start(Some(acceptor), script).await
+    }
+
     async fn start(acceptor: Option<tokio_rustls::TlsAcceptor>, script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
