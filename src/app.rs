@@ -2,6 +2,7 @@
 
 mod client_tls;
 mod doors;
+mod errands;
 mod next_proxy;
 mod workers;
 
@@ -171,6 +172,7 @@ impl Rooms {
             identity: Arc::clone(&self.identity),
             audit: Arc::clone(&self.audit),
             ca: ca.to_owned().into(),
+            road: None,
             narrow: narrow.collect(),
             operations: admin::Operations {
                 registry: Arc::clone(&self.registry),

@@ -8,6 +8,7 @@
 mod access;
 mod api;
 mod body;
+mod errand;
 mod extract;
 mod host;
 mod operations;
@@ -27,6 +28,7 @@ use axum::{Extension, Router};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
+pub use self::errand::{Answered, Errand, Pending, Road, Undone};
 use self::operations::OpenFigures;
 pub use self::operations::Operations;
 use self::principal::Principal;
@@ -48,6 +50,8 @@ pub struct State {
     pub audit: Arc<Audit>,
     /// The CA's certificate, PEM; empty while there is none.
     pub ca: Arc<str>,
+    /// How requests are sent for real; `None` where no proxy runs.
+    pub road: Option<Arc<dyn Road>>,
     /// `injection.narrow`: for these hosts these surfaces only.
     pub narrow: Arc<[(Vec<DomainPattern>, Surfaces)]>,
     /// How the server does.

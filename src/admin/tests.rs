@@ -44,6 +44,7 @@ async fn state() -> State {
         identity: Arc::new(Identity::new(ledger, vec![runner]).expect("no contradiction")),
         audit: Arc::new(Audit::new()),
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
+        road: None,
         narrow: Arc::new([(vec![DomainPattern::parse("narrow.test").expect("a pattern")], Surfaces::NONE.with(Surface::Query))]),
         operations: Operations::default(),
     }

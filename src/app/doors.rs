@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::AppError;
-use crate::admin::{self, State};
+use crate::admin::{self, Road, State};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::serve;
@@ -49,8 +49,9 @@ impl Doors {
         Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), fronted: config.admin.tls.is_some() })
     }
 
-    /// Serves until draining begins.
-    pub(super) fn start(self, drain: &Drain) -> JoinSet<()> {
+    /// Serves until draining begins; what people send for real goes by `road`.
+    pub(super) fn start(mut self, road: Arc<dyn Road>, drain: &Drain) -> JoinSet<()> {
+        self.state.road = Some(road);
         let mut tasks = JoinSet::new();
         let room = Arc::new(Semaphore::new(VISITORS));
         for listener in self.listeners {

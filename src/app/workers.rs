@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::doors::Doors;
+use super::errands::Errands;
 use super::{AppError, Rooms};
 use crate::config::{CleartextSecrets, Config};
 use crate::drain::Drain;
@@ -63,7 +64,8 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     let threads = start_workers(front, workers, &shared, &way_out, (grace, &rooms.readiness))?;
     // People may see how the stopping goes.
     let last = Drain::new();
-    let mut people = doors.start(&last);
+    let errands = Errands(Door::new(Arc::clone(&shared), Upstream::new(Arc::clone(&way_out))));
+    let mut people = doors.start(Arc::new(errands), &last);
     ready();
 
     let name = signals.next().await;

@@ -59,7 +59,7 @@ enum Command {
     /// Create and revoke runners.
     #[command(subcommand)]
     Runner(runner::Command),
-    /// Say what would happen to a request, without sending it.
+    /// Say what would happen to a request, without sending it (or with --send, for real).
     Test(test::Arguments),
     /// Print the environment that sends a runner through the proxy.
     Env(env::Arguments),

@@ -1,4 +1,4 @@
-//! `subrosa test URL`: say what would happen to a request, without sending it.
+//! `subrosa test URL`: say what would happen to a request, and send it for real if asked to.
 //!
 //! The flags are curl's, so that a command that failed can be tried by changing its first word.
 
@@ -51,6 +51,9 @@ pub(super) struct Arguments {
     runner: Option<RunnerName>,
     #[command(flatten)]
     of: Of,
+    /// Send it for real through the running server, unless it would be refused.
+    #[arg(long)]
+    send: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -74,6 +77,9 @@ impl Arguments {
         content.insert("method".to_owned(), method.into());
         content.insert("url".to_owned(), self.url.as_str().into());
         content.insert("headers".to_owned(), self.fields(body.is_some())?.into());
+        if self.send {
+            content.insert("send".to_owned(), true.into());
+        }
         content.insert("runner".to_owned(), self.runner.as_ref().map(RunnerName::as_str).into());
         match body.map(String::from_utf8) {
             Some(Ok(text)) => content.insert("body".to_owned(), text.into()),
@@ -156,8 +162,17 @@ fn report(findings: &Value) -> String {
         lines.push(format!("It would be refused with {} {}.", refusal["status"], text(&refusal["code"])));
         lines.push(format!("    {}", text(&refusal["detail"])));
     }
+    lines.extend(answer(&findings["answer"]));
     lines.extend(findings["notes"].as_array().into_iter().flatten().map(|note| format!("Note: {}", text(note))));
     lines.join("\n")
+}
+
+fn answer(answer: &Value) -> Option<String> {
+    let (status, took) = (answer["status"].as_u64()?, &answer["milliseconds"]);
+    Some(match answer["code"].as_str() {
+        Some(code) => format!("It was sent, and refused on its way with {status} {} after {took} ms.", out::plain(code)),
+        None => format!("It was sent, and answered with {status} after {took} ms."),
+    })
 }
 
 fn request(request: &Value) -> Vec<String> {

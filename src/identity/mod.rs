@@ -356,6 +356,11 @@ impl Identity {
         self.registry.by_token(&TokenHash::of(token))
     }
 
+    /// The runner called `name`, if it is sound.
+    pub fn named(&self, organization: &OrganizationName, name: &RunnerName) -> Option<Arc<Runner>> {
+        self.registry.named(organization, name)
+    }
+
     /// What has become of `runner`: itself with its limits as they are now, or nothing if it was
     /// revoked, replaced or given another token. Never waits.
     pub fn current(&self, runner: &Runner) -> Option<Arc<Runner>> {

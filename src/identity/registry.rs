@@ -93,6 +93,13 @@ impl Registry {
         self.declared.get(token).cloned().or_else(|| self.stored.load().by_token.get(token).cloned())
     }
 
+    /// The sound runner called `name`.
+    pub(super) fn named(&self, organization: &OrganizationName, name: &RunnerName) -> Option<Arc<Runner>> {
+        let stored = self.stored.load();
+        let mut runners = self.declared.values().chain(stored.by_token.values());
+        runners.find(|runner| runner.organization == *organization && runner.name == *name).cloned()
+    }
+
     pub(super) fn any(&self) -> bool {
         !self.declared.is_empty() || !self.stored.load().by_key.is_empty()
     }

@@ -25,20 +25,40 @@ pub(super) struct Caller {
     pub(super) organization: OrganizationName,
     /// Whose upstream connections may be used.
     pub(super) tenant: Tenant,
-    is_loopback: bool,
+    standing: Standing,
+}
+
+/// What lets somebody without a name act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// They come from this machine, or do not; the rules for anonymous clients say the rest.
+    Anonymous { is_loopback: bool },
+    /// A person whose right another door has seen to.
+    VouchedFor,
 }
 
 impl Caller {
-    fn runner(runner: Arc<Runner>, is_loopback: bool) -> Self {
+    fn runner(runner: Arc<Runner>, standing: Standing) -> Self {
         let organization = runner.organization.clone();
         // A runner's id, not its name: a name can be given to another runner later.
         let tenant = Tenant(format!("{organization}/{}", runner.id).into());
-        Self { runner: Some(runner), organization, tenant, is_loopback }
+        Self { runner: Some(runner), organization, tenant, standing }
     }
 
-    fn anonymous(organization: OrganizationName, is_loopback: bool) -> Self {
+    fn anonymous(organization: OrganizationName, standing: Standing) -> Self {
         let tenant = Tenant(format!("{organization}/").into());
-        Self { runner: None, organization, tenant, is_loopback }
+        Self { runner: None, organization, tenant, standing }
+    }
+
+    /// Whoever a person who tries a request lets it act for; `None` if there is no such runner.
+    pub(super) fn vouched_for(shared: &Shared, organization: &OrganizationName, runner: Option<&RunnerName>) -> Option<Self> {
+        match runner {
+            Some(name) => {
+                let runner = shared.identity.named(organization, name)?;
+                Some(Self::runner(runner, Standing::VouchedFor))
+            }
+            None => Some(Self::anonymous(organization.clone(), Standing::VouchedFor)),
+        }
     }
 
     /// The runner's name; `None` for an anonymous client.
@@ -73,7 +93,10 @@ impl Caller {
                 Some(current) => Ok(Self { runner: Some(current), ..self.clone() }),
                 None => Err(unauthenticated("The runner of this tunnel was revoked, or has another token now.")),
             },
-            None => anonymous(shared, self.is_loopback),
+            None => match self.standing {
+                Standing::VouchedFor => Ok(self.clone()),
+                Standing::Anonymous { is_loopback } => anonymous(shared, is_loopback),
+            },
         }
     }
 }
@@ -88,7 +111,7 @@ pub(super) fn identify(shared: &Shared, fields: &HeaderMap, is_loopback: bool) -
         return Err(Refusal::malformed("Proxy-Authorization stands twice. Send it once."));
     }
     let runner = token(credential.as_bytes()).and_then(|token| known(&shared.identity, &token));
-    runner.map(|runner| Caller::runner(runner, is_loopback)).ok_or_else(|| {
+    runner.map(|runner| Caller::runner(runner, Standing::Anonymous { is_loopback })).ok_or_else(|| {
         unauthenticated("The token in Proxy-Authorization belongs to no runner; it may have been revoked or mistyped.")
     })
 }
@@ -98,11 +121,12 @@ fn known(identity: &Identity, token: &[u8]) -> Option<Arc<Runner>> {
 }
 
 fn anonymous(shared: &Shared, is_loopback: bool) -> Result<Caller, Refusal> {
+    let standing = Standing::Anonymous { is_loopback };
     if let Some(organization) = &shared.settings.anonymous {
-        return Ok(Caller::anonymous(organization.clone(), is_loopback));
+        return Ok(Caller::anonymous(organization.clone(), standing));
     }
     match (is_loopback, shared.identity.has_runners()) {
-        (true, false) => Ok(Caller::anonymous(OrganizationName::default(), is_loopback)),
+        (true, false) => Ok(Caller::anonymous(OrganizationName::default(), standing)),
         (true, true) => Err(unauthenticated("Runners exist, so clients without a token are no longer served.")),
         (false, _) => Err(unauthenticated(
             "Clients from other machines need a token (or `proxy.anonymous` in the config, which names an organization for all of them).",

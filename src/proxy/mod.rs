@@ -13,6 +13,7 @@ mod chunked;
 mod client_auth;
 mod content;
 mod context;
+mod errand;
 mod error;
 mod exchange;
 mod fields;

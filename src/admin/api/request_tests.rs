@@ -1,4 +1,4 @@
-//! Request tests: what would happen to a request, without sending it.
+//! Request tests: what would happen to a request; on demand it is sent for real, too.
 //!
 //! The very core that injects on the road is asked, with what the runner may use; what it would
 //! send is thrown away. What is answered instead is the same request with a mask for every value.
@@ -7,7 +7,7 @@ use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,8 +18,10 @@ use super::resolvers::{Assume, Masked, OnlyOne};
 use super::trial::{Sent, Trial};
 use super::{State, organization, runners, trial};
 use crate::admin::body::Json;
+use crate::admin::errand::Errand;
 use crate::admin::extract::Path;
 use crate::admin::problem::Problem;
+use crate::identity::RunnerView;
 use crate::inject::{Code, Injection, Refusal, Resolver, Secrets};
 use crate::origin::Scheme;
 use crate::secret::{OrganizationName, RunnerName, SecretName, Surface, Surfaces};
@@ -52,6 +54,9 @@ pub(in crate::admin) struct New {
     pub(in crate::admin) body_base64: Option<String>,
     /// The runner that would send it; without, what any runner of the organization may do.
     pub(in crate::admin) runner: Option<String>,
+    /// Send it for real, unless it would be refused.
+    #[serde(default)]
+    pub(in crate::admin) send: bool,
 }
 
 /// Fields as pairs, or as an object.
@@ -94,8 +99,22 @@ pub(in crate::admin) struct RequestTest {
     pub(in crate::admin) refusal: Option<Refused>,
     /// The request as it would go out, a mask in the place of every value; null where a mask cannot stand.
     pub(in crate::admin) request: Option<MaskedRequest>,
+    /// What came back, where it was sent.
+    pub(in crate::admin) answer: Option<Answer>,
     /// What was not tested.
     pub(in crate::admin) notes: Vec<&'static str>,
+}
+
+/// What came back of a request that was sent for real. Never its content, which may hold the value.
+#[derive(Serialize, ToSchema)]
+#[schema(as = RequestTestAnswer)]
+pub(in crate::admin) struct Answer {
+    /// The status.
+    pub(in crate::admin) status: u16,
+    /// Until the response's head, in milliseconds.
+    pub(in crate::admin) milliseconds: u64,
+    /// The code of the proxy's refusal; null if the upstream answered.
+    pub(in crate::admin) code: Option<String>,
 }
 
 /// How a request would end.
@@ -160,7 +179,7 @@ pub(in crate::admin) struct MaskedRequest {
     pub(in crate::admin) body: Option<String>,
 }
 
-/// Tries a request without sending it.
+/// Tries a request: without sending it, or for real.
 #[utoipa::path(
     post, path = "/organizations/{organization}/request-tests", tag = "request tests",
     params(("organization" = String, Path)),
@@ -168,26 +187,61 @@ pub(in crate::admin) struct MaskedRequest {
     responses((status = 200, body = RequestTest)),
 )]
 async fn create(Path(of): Path<String>, Shared(state): Shared<State>, Json(body): Json<New>) -> Result<Response, Problem> {
-    Ok(axum::Json(tried(&state, &organization(&of)?, body)?).into_response())
+    Ok(axum::Json(tried(&state, &organization(&of)?, body).await?).into_response())
 }
 
-/// What would happen to the request.
-pub(in crate::admin) fn tried(state: &State, organization: &OrganizationName, body: New) -> Result<RequestTest, Problem> {
+/// What would happen to the request, and what did if it was to be sent.
+pub(in crate::admin) async fn tried(state: &State, organization: &OrganizationName, body: New) -> Result<RequestTest, Problem> {
     let runner = body.runner.as_deref().map(runners::name).transpose()?;
     let runner = runner.map(|name| runners::existing(state, organization, &name)).transpose()?;
-    let names = runner.as_ref().and_then(|runner| runner.secrets.clone()).map(Into::into);
-    let resolver = state.vault.resolver(organization, names);
-    let findings = match parsed(body)? {
-        Err(refusal) => Findings::refused(None, refusal),
-        Ok(trial) => {
-            let reach = runner.as_ref().map_or(Ok(()), |runner| trial::may_reach(runner, &trial.origin.host));
-            match reach {
-                Err(refusal) => Findings::refused(Some(trial.origin.to_string()), refusal),
-                Ok(()) => judged(state, &trial, resolver.as_ref()),
-            }
-        }
+    let send = body.send;
+    let trial = parsed(body)?;
+    let findings = found(state, organization, runner.as_ref(), &trial);
+    let runner = runner.map(|runner| runner.name);
+    let answer = match (trial, &findings.outcome) {
+        (Ok(trial), Ok(_)) if send => Some(sent(state, organization, runner.clone(), trial).await?),
+        _ => None,
     };
-    Ok(findings.into_document(organization, runner.map(|runner| runner.name)))
+    Ok(findings.into_document(organization, runner, answer))
+}
+
+fn found(
+    state: &State,
+    organization: &OrganizationName,
+    runner: Option<&RunnerView>,
+    trial: &Result<Trial, Refusal>,
+) -> Findings {
+    let names = runner.and_then(|runner| runner.secrets.clone()).map(Into::into);
+    let resolver = state.vault.resolver(organization, names);
+    match trial {
+        Err(refusal) => Findings::refused(None, refusal.clone()),
+        Ok(trial) => match runner.map_or(Ok(()), |runner| trial::may_reach(runner, &trial.origin.host)) {
+            Err(refusal) => Findings::refused(Some(trial.origin.to_string()), refusal),
+            Ok(()) => judged(state, trial, resolver.as_ref()),
+        },
+    }
+}
+
+/// Sends the request the way a runner's goes.
+async fn sent(
+    state: &State,
+    organization: &OrganizationName,
+    runner: Option<RunnerName>,
+    trial: Trial,
+) -> Result<Answer, Problem> {
+    let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_sent", detail);
+    let road = state.road.as_ref().ok_or_else(|| {
+        unavailable("No proxy runs here, so nothing can be sent. Start `subrosa serve`, or test without sending.".to_owned())
+    })?;
+    let origin = trial.origin.clone();
+    let request = trial.into_request()?;
+    let errand = Errand { organization: organization.clone(), runner, origin, request };
+    let answered = road.send(errand).await.map_err(|fault| unavailable(fault.to_string()))?;
+    Ok(Answer {
+        status: answered.status.as_u16(),
+        milliseconds: u64::try_from(answered.took.as_millis()).unwrap_or(u64::MAX),
+        code: answered.refusal,
+    })
 }
 
 /// The request as the road would see it; the inner error is what the road would refuse it with.
@@ -284,7 +338,7 @@ impl Findings {
         Self { origin, references: Vec::new(), outcome: Err(refusal), notes: Vec::new() }
     }
 
-    fn into_document(self, organization: &OrganizationName, runner: Option<RunnerName>) -> RequestTest {
+    fn into_document(self, organization: &OrganizationName, runner: Option<RunnerName>, answer: Option<Answer>) -> RequestTest {
         let references = self.references.into_iter().map(|(name, surface, refusal)| judgement(name, surface, refusal));
         let (outcome, request, refusal) = match self.outcome {
             Ok(request) => (Outcome::Forwarded, request, None),
@@ -298,6 +352,7 @@ impl Findings {
             references: references.collect(),
             refusal,
             request,
+            answer,
             notes: self.notes,
         }
     }

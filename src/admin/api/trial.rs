@@ -1,7 +1,8 @@
 //! A request that is only tried: its parts as the road would see them.
 
-use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 
 use crate::admin::problem::Problem;
 use crate::identity::RunnerView;
@@ -43,6 +44,22 @@ impl Trial {
         let host = HeaderValue::from_str(&origin.authority()).map_err(|_| malformed("the host cannot stand in a field"))?;
         fields.insert(HOST, host);
         Ok(Self { method, origin, target, fields, content, surfaces })
+    }
+}
+
+impl Trial {
+    /// The request itself, as a client would send it.
+    pub(super) fn into_request(self) -> Result<Request<Bytes>, Problem> {
+        let unusable = || Problem::invalid("url", "this target cannot be sent as it is");
+        let target = Uri::from_maybe_shared(Bytes::from(self.target)).map_err(|_| unusable())?;
+        let mut request = Request::new(Bytes::from(self.content));
+        (*request.method_mut(), *request.uri_mut()) = (self.method, target);
+        *request.headers_mut() = self.fields;
+        // How long the content is is said by whoever sends it.
+        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION] {
+            request.headers_mut().remove(name);
+        }
+        Ok(request)
     }
 }
 
