@@ -12,6 +12,7 @@ mod errand;
 mod extract;
 mod host;
 mod operations;
+mod pages;
 mod paging;
 mod ports;
 mod precondition;
@@ -83,17 +84,21 @@ pub fn port_router(state: State, hosts: Vec<Host>, open_figures: bool) -> Router
 
 /// Everything that there is, behind the table of rights.
 fn routes() -> Router<State> {
-    let public = Router::new().route("/", get(ports::notice)).route("/livez", get(ports::livez)).route("/ca.pem", get(ca));
+    let public = Router::new().route("/livez", get(ports::livez)).route("/ca.pem", get(ca));
     let public = public.route("/readyz", get(operations::readyz)).route("/metrics", get(operations::metrics));
-    public.merge(api::routes()).route_layer(from_fn(access::enforce))
-}
-
-fn finished(routes: Router<State>) -> Router<State> {
-    routes
+    public
+        .merge(pages::routes())
+        .merge(api::routes())
+        .route_layer(from_fn(access::enforce))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here."))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This cannot be done here.")
         })
+        .layer(from_fn(pages::as_pages))
+}
+
+fn finished(routes: Router<State>) -> Router<State> {
+    routes
         // What reads content bounds it itself, and says so in our words.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(ports::careful))

@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{Html, Response};
+use axum::response::Response;
 use http::HeaderValue;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -13,12 +13,8 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The page of this version.
-pub(super) async fn notice() -> Html<&'static str> {
-    Html(include_str!("notice.html"))
-}
-
-/// Fields that keep answers out of caches and pages out of other pages.
+/// Fields that keep answers out of caches and pages out of other pages. An answer that says more of
+/// itself (a page, a file that may be kept) is left as it is.
 pub(super) async fn careful(request: Request, next: Next) -> Response {
     const CAREFUL: [(HeaderName, &str); 5] = [
         (CACHE_CONTROL, "no-store"),
@@ -29,7 +25,7 @@ pub(super) async fn careful(request: Request, next: Next) -> Response {
     ];
     let mut response = next.run(request).await;
     for (name, value) in CAREFUL {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }

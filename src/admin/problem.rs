@@ -37,9 +37,18 @@ impl Problem {
     }
 
     /// The status it is answered with.
-    #[cfg(test)]
     pub(super) fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// The word for it.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The sentence.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     fn document(&self) -> Value {
@@ -61,6 +70,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.document().to_string()).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        // For whoever shows it otherwise.
+        response.extensions_mut().insert(self);
         response
     }
 }

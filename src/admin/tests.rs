@@ -19,9 +19,9 @@ use crate::vault::NewSecret;
 const SECRETS: &str = "/api/v1/organizations/default/secrets";
 const RUNNERS: &str = "/api/v1/organizations/default/runners";
 const TESTS: &str = "/api/v1/organizations/default/request-tests";
-const VALUE: &str = "hunter2-hunter2";
+pub(super) const VALUE: &str = "hunter2-hunter2";
 
-async fn state() -> State {
+pub(super) async fn state() -> State {
     let key = KeyEncryptionKey::from_base64("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("32 bytes");
     let backend = store::open(store::Engine::Memory).await.expect("memory opens");
     let ledger = Arc::new(Ledger::open(backend, Sealer::new(key)).await.expect("it is empty"));
@@ -472,7 +472,8 @@ async fn the_port_offers_nobody_more_than_is_public_and_under_its_own_names_only
     for path in ["/", "/livez", "/ca.pem"] {
         let reply = door.get(path).await;
         assert_eq!(reply.status, 200, "{path}");
-        assert_eq!(reply.fields["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+        let policy = reply.fields["content-security-policy"].to_str().expect("text");
+        assert!(policy.starts_with("default-src 'none'; ") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
     }
     for path in [SECRETS, RUNNERS, "/api/v1/me"] {
         let reply = door.get(path).await;

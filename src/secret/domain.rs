@@ -92,6 +92,15 @@ impl DomainPattern {
             (meant, host) => meant == host,
         }
     }
+
+    /// The suffix under which anybody can get a name, where the pattern permits every name under it:
+    /// `s3.amazonaws.com` of `*.s3.amazonaws.com` (the list's private section). It is permitted, and worth a warning.
+    pub fn shared_suffix(&self) -> Option<&str> {
+        match &self.host {
+            Host::Name(name) if self.below && is_suffix(name, psl::Type::Private) => Some(name),
+            Host::Name(_) | Host::Ip(_) => None,
+        }
+    }
 }
 
 /// What is left of a pasted URL once scheme and trailing slash are gone.
@@ -116,10 +125,12 @@ fn bare_host(text: &str) -> Result<&str, DomainPatternError> {
 /// Whether `name` as a whole is a public suffix of the ICANN section (`com`, `co.uk`). A label that
 /// the list does not know (`internal`) is somebody's own.
 fn is_public_suffix(name: &str) -> bool {
-    match psl::suffix(name.as_bytes()) {
-        Some(suffix) if suffix.typ() == Some(psl::Type::Icann) => suffix.as_bytes().len() == name.len(),
-        _ => false,
-    }
+    is_suffix(name, psl::Type::Icann)
+}
+
+/// Whether `name` as a whole stands in this section of the public suffix list.
+fn is_suffix(name: &str, section: psl::Type) -> bool {
+    psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.typ() == Some(section) && suffix.as_bytes().len() == name.len())
 }
 
 impl TryFrom<String> for DomainPattern {

@@ -1,0 +1,68 @@
+//! The pages: rendered here, one file a page, over the same rooms as the API. They need no script, load
+//! nothing from anywhere else, and never hold a value.
+
+mod assets;
+mod fault;
+mod form;
+mod icon;
+mod layout;
+mod parts;
+mod query;
+mod secrets;
+mod visit;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use maud::html;
+
+pub(super) use fault::as_pages;
+
+use self::visit::{OrganizationVisit, Visit};
+use super::State;
+use super::access::no_organization;
+use super::problem::Problem;
+
+/// Every page.
+pub(super) fn routes() -> Router<State> {
+    let organization = Router::new()
+        .route("/", get(first_page))
+        .route("/secrets", get(secrets::list::show))
+        .route("/new-secret", get(secrets::create::show).post(secrets::create::submit))
+        .route("/secrets/{name}", get(secrets::edit::show).post(secrets::edit::submit))
+        .route("/secrets/{name}/remove", get(secrets::remove::show).post(secrets::remove::submit))
+        .route("/domain-advice", post(secrets::advice::domains));
+    Router::new()
+        .route("/", get(home))
+        .route("/assets/{file}", get(assets::serve))
+        .nest("/organizations/{organization}", organization)
+}
+
+/// `GET /`: Organization > Secrets of the first organization that whoever asks belongs to.
+async fn home(visit: Visit) -> Result<Response, Problem> {
+    if !visit.principal.is_known() {
+        return Ok(notice());
+    }
+    let organization = visit.organization.ok_or_else(no_organization)?;
+    Ok(Redirect::to(&format!("/organizations/{organization}/secrets")).into_response())
+}
+
+/// KNOWN GAP: nobody can sign in yet.
+fn notice() -> Response {
+    let content = html! {
+        h1 { "The proxy is running" }
+        p { "Signing in comes with the next version; until then use the command line: " code { "subrosa secret --help" } "." }
+        p { "Runners trust this " a href="/ca.pem" { "CA certificate" } "." }
+    };
+    layout::door("The proxy is running", StatusCode::OK, &content)
+}
+
+/// `GET /organizations/{organization}`
+async fn first_page(OrganizationVisit { organization, .. }: OrganizationVisit, _: Path<String>) -> Redirect {
+    Redirect::to(&format!("/organizations/{organization}/secrets"))
+}
+
+#[cfg(test)]
+mod tests;
