@@ -27,7 +27,7 @@ use super::{content, fields};
 use crate::inject::{self, Code, Injection, Plaintext, Receipt, Refusal};
 use crate::origin::{Origin, Scheme};
 use crate::secret::{SecretName, Surface};
-use crate::upstream::{self, Lane, Pinned, Returning};
+use crate::upstream::{self, Lane, Pinned, Returning, Speech};
 
 /// One request's surroundings.
 pub(super) struct Visit<'a> {
@@ -69,9 +69,11 @@ pub(super) async fn exchange(
     let bare = request.body().is_end_stream();
     let outgoing = prepare(visit, request, client_upgrade.is_some(), seen).await?;
     let waits = Instant::now();
-    let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned)).await?;
-    cleartext(visit, &lane, seen)?;
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
+    // Both need a connection of their own.
+    let speech = if client_upgrade.is_some() || negotiates { Speech::Http1 } else { Speech::Agreed };
+    let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
+    cleartext(visit, &lane, seen)?;
     let sent = lane.send(outgoing).await.map_err(|error| {
         // Without a connection nothing has left.
         seen.sent = !matches!(

@@ -102,7 +102,12 @@ pub(super) fn strip_request(fields: &mut HeaderMap, keeps_upgrade: bool) -> Resu
         )));
     }
     let upgrade = keeps_upgrade.then(|| fields.get(UPGRADE).cloned()).flatten();
+    let takes_trailers = tokens(fields, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     strip_hop_by_hop(fields);
+    if takes_trailers {
+        // gRPC servers want to hear it. It goes on over HTTP/2 only.
+        fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
     fields.remove(PROXY_AUTHORIZATION);
     fields.remove(HTTP2_SETTINGS);
     strip_own(fields);

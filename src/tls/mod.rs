@@ -25,8 +25,10 @@ pub use leaves::Leaves;
 pub use pair::{CertifiedPair, PairError};
 pub use trust::{Roots, TrustError, client_config, for_proxy};
 
-/// HTTP/1.1 is all that is spoken on either side (RFC 7301 identifies it by these bytes).
-const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
+/// HTTP/1.1, as TLS calls it (RFC 7301).
+pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
+/// HTTP/2, as TLS calls it (RFC 9113 section 3.2).
+pub const ALPN_HTTP_2: &[u8] = b"h2";
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())

@@ -11,7 +11,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::pair::CertifiedPair;
-use super::{ALPN_HTTP_1_1, files, pem, provider};
+use super::{ALPN_HTTP_1_1, ALPN_HTTP_2, files, pem, provider};
 
 /// Sessions remembered for resumption, over all upstreams and workers; a few hundred bytes each.
 const SESSIONS: usize = 1024;
@@ -74,7 +74,7 @@ impl Roots {
         self
     }
 
-    /// The configuration for upstreams: always verifying, and showing the certificate of `pair` to
+    /// The configuration for upstreams: HTTP/2 and HTTP/1.1, always verifying, and showing the certificate of `pair` to
     /// whoever asks for one. Its sessions are its own.
     pub fn client_config(&self, pair: Option<&CertifiedPair>) -> Result<Arc<ClientConfig>, TrustError> {
         let builder = ClientConfig::builder_with_provider(provider())
@@ -84,7 +84,7 @@ impl Roots {
             None => builder.with_no_client_auth(),
             Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&pair.0)))),
         };
-        config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![ALPN_HTTP_2.to_vec(), ALPN_HTTP_1_1.to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(Arc::new(config))
     }
@@ -154,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn offers_http_1_1_only() {
+    fn offers_http_2_and_http_1_1() {
         let config = client_config(&[]).expect("system or built-in roots");
-        assert_eq!(config.alpn_protocols, vec![b"http/1.1".to_vec()]);
+        assert_eq!(config.alpn_protocols, vec![b"h2".to_vec(), b"http/1.1".to_vec()]);
     }
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
+use super::carrier::{Again, Sent};
 use super::egress::Opened;
 use super::error::BoxError;
 use super::sending::Sending;
@@ -33,20 +33,6 @@ pub(super) struct Connection<B> {
     task: AbortHandle,
     opened: Opened,
     busy: bool,
-}
-
-/// What became of a request that was handed to a connection.
-pub(super) enum Sent<B> {
-    /// A response has begun.
-    Answered(Response<Incoming>),
-    /// The connection was closed before it took the request; here it is again.
-    Unsent(Request<Sending<B>>),
-    /// It was sent, in part at least, and no response came of it.
-    Failed {
-        error: hyper::Error,
-        /// Not one byte came back.
-        silent: bool,
-    },
 }
 
 impl<B> Connection<B>
@@ -77,10 +63,14 @@ where
         let before = self.received.count();
         match self.sender.try_send_request(request).await {
             Ok(response) => Sent::Answered(response),
-            Err(mut refused) => match refused.take_message() {
-                Some(request) => Sent::Unsent(request),
-                None => Sent::Failed { error: refused.into_error(), silent: self.received.count() == before },
-            },
+            Err(mut refused) => {
+                if let Some(request) = refused.take_message() {
+                    return Sent::Unsent(request);
+                }
+                let silent = self.received.count() == before;
+                let again = if silent { Again::IfIdempotent } else { Again::Never };
+                Sent::Failed { error: refused.into_error(), again }
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::error::Error;
+use super::lane::Speech;
 use super::next_proxy;
 use super::resolve::Route;
 use super::stream::Stream;
@@ -26,12 +27,25 @@ use crate::origin::{Host, Origin, Scheme};
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// What HTTP to `origin` is spoken over: a stream, with TLS where the scheme says so.
-pub(super) async fn transport(origin: &Origin, route: Route, config: &Arc<ClientConfig>) -> Result<Transport, Error> {
+pub(super) async fn transport(
+    origin: &Origin,
+    route: Route,
+    config: &Arc<ClientConfig>,
+    speech: Speech,
+) -> Result<Transport, Error> {
     let stream = stream(origin, route).await?;
-    match origin.scheme {
-        Scheme::Http => Ok(Transport::Plain(stream)),
-        Scheme::Https => tls(origin, stream, config).await,
+    match (origin.scheme, speech) {
+        (Scheme::Http, _) => Ok(Transport::Plain(stream)),
+        (Scheme::Https, Speech::Http1) => tls(origin, stream, &http1_only(config)).await,
+        (Scheme::Https, _) => tls(origin, stream, config).await,
     }
+}
+
+/// The same configuration, offering HTTP/1.1 alone; sessions are remembered in common.
+fn http1_only(config: &Arc<ClientConfig>) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::clone(config);
+    config.alpn_protocols = vec![crate::tls::ALPN_HTTP_1_1.to_vec()];
+    Arc::new(config)
 }
 
 /// A connection to one of the route's addresses, whichever answers first; through the next proxy

@@ -1,22 +1,23 @@
 //! One request and the head of its response, whichever connections that takes.
 //!
-//! A request is sent a second time in two cases only, both on a connection that had been resting:
-//! it was closed before anything of the request was written; or nothing at all came back, the
-//! method is idempotent and there is no content (RFC 9110 section 9.2.2).
+//! A request is sent a second time in these cases only: the connection was closed before anything of it
+//! was written; the upstream says that it did nothing with it (HTTP/2); or nothing at all came back on a
+//! connection that had been resting. But for the first, the request has no content, and in the last its
+//! method is idempotent (RFC 9110 section 9.2.2).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
-use super::connection::{Connection, Sent};
+use super::carrier::{Again, Carrier, Sent};
 use super::egress::Opened;
 use super::error::{BoxError, Error, Wait};
 use super::home::{Home, Key, Pinned, WayHome};
-use super::lane::Upstream;
+use super::lane::{Speech, Upstream};
 use super::progress::Progress;
 use super::resolve::Route;
 use super::returning::Returning;
@@ -28,18 +29,25 @@ pub(super) struct Exchange<B> {
     upstream: Upstream<B>,
     key: Key,
     pinned: Option<Pinned<B>>,
+    speech: Speech,
     /// What [`Lane::opened_by_config`] was answered from.
     opened: Opened,
     progress: Arc<Progress>,
 }
 
+/// Where an exchange stands when its connection failed it.
+struct Second<B> {
+    request: Request<Sending<B>>,
+    speech: Speech,
+}
+
 impl<B> Exchange<B>
 where
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn new(upstream: Upstream<B>, key: Key, pinned: Option<Pinned<B>>, opened: Opened) -> Self {
-        Self { upstream, key, pinned, opened, progress: Arc::new(Progress::new()) }
+    pub(super) fn new(upstream: Upstream<B>, key: Key, (pinned, speech): (Option<Pinned<B>>, Speech), opened: Opened) -> Self {
+        Self { upstream, key, pinned, speech, opened, progress: Arc::new(Progress::new()) }
     }
 
     /// Dials a route and sends the request there.
@@ -50,53 +58,61 @@ where
         request: Request<B>,
     ) -> Result<Response<Returning<B>>, Error> {
         let request = self.prepared(request);
-        let connection = self.upstream.connect(&self.key.origin, route, left).await?;
-        self.on_new(connection, request).await
+        // In a box, as everything that is rare: the common way is short of stack and quickly moved.
+        let carrier = Box::pin(self.upstream.connect(&self.key, self.speech, route, left)).await?;
+        self.first(carrier, request, false).await
     }
 
-    /// Sends the request on a connection that had been resting, or on a new one where that failed
-    /// without harm.
-    pub(super) async fn send_on(
-        self,
-        mut connection: Connection<B>,
-        request: Request<B>,
-    ) -> Result<Response<Returning<B>>, Error> {
+    /// Sends the request on a connection that was there, or on a new one where that failed without
+    /// harm.
+    pub(super) async fn send_on(self, carrier: Carrier<B>, request: Request<B>) -> Result<Response<Returning<B>>, Error> {
         let request = self.prepared(request);
-        let again = repeatable(&request).then(|| head_of(&request));
-        let request = match self.attempt(&mut connection, request).await? {
-            Sent::Answered(response) => return Ok(self.returning(response, connection)),
-            Sent::Unsent(request) => request,
-            Sent::Failed { error, silent } => match again {
-                Some(head) if silent => head.map(|()| Sending::nothing(Arc::clone(&self.progress))),
+        self.first(carrier, request, true).await
+    }
+
+    async fn first(
+        self,
+        mut carrier: Carrier<B>,
+        request: Request<Sending<B>>,
+        was_there: bool,
+    ) -> Result<Response<Returning<B>>, Error> {
+        let without_content = request.body().is_end_stream().then(|| head_of(&request));
+        let second = match self.attempt(&mut carrier, request).await? {
+            Sent::Answered(response) => return Ok(self.returning(response, carrier)),
+            Sent::Unsent(request) if was_there || matches!(carrier, Carrier::Shared(_)) => {
+                Second { request, speech: self.speech }
+            }
+            Sent::Failed { error, again } => match without_content {
+                Some(head) if permits(again, head.method(), was_there) => {
+                    let speech = if again == Again::InHttp1 { Speech::Http1 } else { self.speech };
+                    Second { request: head.map(|()| Sending::nothing(Arc::clone(&self.progress))), speech }
+                }
                 _ => return Err(self.failure(&error)),
             },
+            other => return Err(self.unanswered(&other)),
         };
-        drop(connection);
-        let connection = self.reconnect().await?;
-        self.on_new(connection, request).await
+        drop(carrier);
+        Box::pin(self.second(second)).await
     }
 
-    async fn on_new(self, mut connection: Connection<B>, request: Request<Sending<B>>) -> Result<Response<Returning<B>>, Error> {
-        match self.attempt(&mut connection, request).await? {
-            Sent::Answered(response) => Ok(self.returning(response, connection)),
-            Sent::Unsent(_) => Err(self.protocol("it closed the connection as soon as that was made".to_owned())),
-            Sent::Failed { error, .. } => Err(self.failure(&error)),
+    async fn second(self, Second { request, speech }: Second<B>) -> Result<Response<Returning<B>>, Error> {
+        let mut carrier = self.reconnect(speech).await?;
+        match self.attempt(&mut carrier, request).await? {
+            Sent::Answered(response) => Ok(self.returning(response, carrier)),
+            other => Err(self.unanswered(&other)),
         }
     }
 
     fn prepared(&self, request: Request<B>) -> Request<Sending<B>> {
-        let mut request = request.map(|content| Sending::new(content, Arc::clone(&self.progress)));
-        // The version is each hop's own (RFC 9110 section 2.5).
-        *request.version_mut() = Version::HTTP_11;
-        request
+        request.map(|content| Sending::new(content, Arc::clone(&self.progress)))
     }
 
-    async fn attempt(&self, connection: &mut Connection<B>, request: Request<Sending<B>>) -> Result<Sent<B>, Error> {
+    async fn attempt(&self, carrier: &mut Carrier<B>, request: Request<Sending<B>>) -> Result<Sent<B>, Error> {
         let limit = self.upstream.settings.head_timeout;
         self.progress.restart();
         tokio::select! {
             biased;
-            sent = connection.send(request) => Ok(sent),
+            sent = carrier.send(request, &self.key.origin) => Ok(sent),
             () = self.progress.exhausted(limit) => {
                 Err(Error::Timeout { origin: self.key.origin.clone(), wait: Wait::Head, limit })
             }
@@ -105,25 +121,37 @@ where
 
     /// Dials anew for a connection that had gone. What was promised about its address still holds,
     /// or nothing is sent: a secret may be on its way in cleartext because of that promise.
-    async fn reconnect(&self) -> Result<Connection<B>, Error> {
+    async fn reconnect(&self, speech: Speech) -> Result<Carrier<B>, Error> {
         let origin = &self.key.origin;
         let (route, left) = self.upstream.route(&self.key.tenant, origin).await?;
         if origin.scheme == Scheme::Http && self.opened == Opened::ByConfig && route.opened != Opened::ByConfig {
             let cause = "its address changed meanwhile to one that the config does not open; try again".to_owned();
             return Err(Error::Refused { origin: origin.clone(), cause });
         }
-        self.upstream.connect(origin, route, left).await
+        self.upstream.connect(&self.key, speech, route, left).await
     }
 
-    fn returning(self, response: Response<Incoming>, connection: Connection<B>) -> Response<Returning<B>> {
-        let Self { upstream, key, pinned, progress, .. } = self;
+    fn returning(self, response: Response<Incoming>, carrier: Carrier<B>) -> Response<Returning<B>> {
+        let Self { upstream, mut key, pinned, progress, .. } = self;
+        if key.kind != Speech::Agreed && upstream.shared.speaks_http1(&key.origin) {
+            // That was learned on the way: there is one kind of connection to it.
+            key.kind = Speech::Agreed;
+        }
         let home = match pinned {
             _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => Home::Nowhere,
             Some(pinned) => Home::Pinned(pinned),
             None => Home::Pool(upstream.pool.clone()),
         };
         let stall = upstream.settings.body_stall;
-        response.map(|content| Returning::new(content, connection, WayHome { key, home }, (progress, stall)))
+        response.map(|content| Returning::new(content, carrier, WayHome { key, home }, (progress, stall)))
+    }
+
+    fn unanswered(&self, sent: &Sent<B>) -> Error {
+        match sent {
+            Sent::Failed { error, .. } => self.failure(error),
+            Sent::Impossible => self.protocol("its host cannot stand in an HTTP/2 request".to_owned()),
+            _ => self.protocol("it closed the connection as soon as that was made".to_owned()),
+        }
     }
 
     fn failure(&self, error: &hyper::Error) -> Error {
@@ -138,12 +166,14 @@ where
     }
 }
 
-fn repeatable<B>(request: &Request<Sending<B>>) -> bool
-where
-    Sending<B>: Body,
-{
+/// Whether a request without content may be sent once more.
+fn permits(again: Again, method: &Method, was_there: bool) -> bool {
     const IDEMPOTENT: [Method; 6] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::PUT, Method::DELETE];
-    request.body().is_end_stream() && IDEMPOTENT.contains(request.method())
+    match again {
+        Again::Never => false,
+        Again::IfIdempotent => was_there && IDEMPOTENT.contains(method),
+        Again::Always | Again::InHttp1 => true,
+    }
 }
 
 /// A request's head once more; the extensions carry the case of its field names.
@@ -225,7 +255,7 @@ mod tests {
         let (server, tell, closed) = closing_when_told().await;
         let upstream = upstream(settings());
         fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
-        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
         tell.send(()).expect("listening");
         closed.await.expect("closed");
         // Each yield is a look at the sockets, which have the end by now.
@@ -268,7 +298,7 @@ mod tests {
             let server = silent_after_the_first(last).await;
             let upstream = upstream(settings());
             fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
-            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
             let answer = lane.send(request(method, content)).await;
             let case = format!("{method} {content:?} {last:?}");
             let heads = server.heads();
@@ -292,9 +322,9 @@ mod tests {
     #[tokio::test]
     async fn what_was_promised_about_an_address_holds_when_it_is_dialled_again() {
         let public = Settings { rules: super::super::Rules::default(), ..settings() };
-        let key = Key { tenant: tenant("t"), origin: origin("1.1.1.1") };
-        let exchange = Exchange::new(upstream(public), key, None, Opened::ByConfig);
-        let Err(error) = exchange.reconnect().await else { panic!("it dialled") };
+        let key = Key { tenant: tenant("t"), origin: origin("1.1.1.1"), kind: Speech::Agreed };
+        let exchange = Exchange::new(upstream(public), key, (None, Speech::Agreed), Opened::ByConfig);
+        let Err(error) = exchange.reconnect(Speech::Agreed).await else { panic!("it dialled") };
         assert!(error.to_string().contains("the config does not open"), "{error}");
     }
 
@@ -339,7 +369,7 @@ mod tests {
         .await;
         let limit = Duration::from_millis(60);
         let upstream = Upstream::<Boxed>::new(Arc::new(Settings { head_timeout: limit, ..settings() }));
-        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
         let (feed, request) = fed();
         let feeding = tokio::spawn(async move {
             for _ in 0..3 {
@@ -360,7 +390,7 @@ mod tests {
         .await;
         let settings = Settings { head_timeout: Duration::from_millis(60), ..settings() };
         let upstream = Upstream::<Boxed>::new(Arc::new(settings));
-        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
         let (feed, request) = fed();
         for _ in 0..64 {
             feed.send(Ok(Bytes::from(vec![0; 1024 * 1024]))).expect("kept");
@@ -383,7 +413,7 @@ mod tests {
         })
         .await;
         let upstream = Upstream::<Boxed>::new(Arc::new(settings()));
-        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
         let (feed, request) = fed();
         feed.send(Ok(Bytes::from_static(b"half"))).expect("read");
         feed.send(Err(std::io::Error::other("the client went away"))).expect("read");
@@ -404,7 +434,7 @@ mod tests {
         .await;
         let upstream = Upstream::<Boxed>::new(Arc::new(settings()));
         for expected in [1, 2] {
-            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
             let (feed, request) = fed();
             let response = lane.send(request).await.expect("an answer");
             assert_eq!(response.into_body().collect().await.expect("content").to_bytes(), "ok");
@@ -424,7 +454,7 @@ mod tests {
         })
         .await;
         let upstream = upstream(settings());
-        let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+        let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
         let response = lane.send(request("GET", "")).await.expect("a head");
         assert_eq!(response.status(), 101);
         let upgraded = hyper::upgrade::on(response).await.expect("upgraded");
@@ -450,9 +480,9 @@ mod tests {
         fn is_send<T: Send>(_: &T) {}
         let upstream = upstream(settings());
         let (tenant, origin) = (tenant("t"), origin("h.example"));
-        is_send(&upstream.reserve(&tenant, &origin, None));
+        is_send(&upstream.reserve(&tenant, &origin, None, Speech::Agreed));
         is_send(&upstream.dial(&tenant, &origin));
-        let sending = async { upstream.reserve(&tenant, &origin, None).await?.send(request("GET", "")).await };
+        let sending = async { upstream.reserve(&tenant, &origin, None, Speech::Agreed).await?.send(request("GET", "")).await };
         is_send(&sending);
         let _: Option<Full<Bytes>> = None;
     }

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::Connection;
+use super::lane::Speech;
 use super::pool::Pool;
 use crate::origin::Origin;
 
@@ -18,6 +19,8 @@ pub struct Tenant(pub Arc<str>);
 pub(super) struct Key {
     pub(super) tenant: Tenant,
     pub(super) origin: Origin,
+    /// What its connections were made for, where that makes a difference.
+    pub(super) kind: Speech,
 }
 
 /// The place of one client connection for an upstream connection that is its own.

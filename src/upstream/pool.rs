@@ -160,6 +160,7 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio::time::timeout;
 
+    use super::super::lane::Speech;
     use super::super::test_server::{SOON, Server, fetch, fetch_as, request, settings, tenant, upstream};
     use super::*;
 
@@ -197,7 +198,7 @@ mod tests {
         let upstream = upstream(settings());
         fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
         for _ in 0..3 {
-            drop(upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane"));
+            drop(upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane"));
         }
         fetch(&upstream, &server.origin(), "GET").await.expect("an answer");
         assert_eq!(server.accepted(), 1);
@@ -220,7 +221,7 @@ mod tests {
             let upstream = upstream(Settings { max_idle_per_key: per_key, max_idle: altogether, ..settings() });
             let mut responses = Vec::new();
             for _ in 0..3 {
-                let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+                let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
                 responses.push(lane.send(request("GET", "")).await.expect("a head"));
             }
             for response in responses {

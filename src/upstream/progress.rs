@@ -5,6 +5,7 @@
 //! not cut, and an upstream that stops reading is.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,6 +19,9 @@ struct State {
     turn: Turn,
     since: Instant,
     failure: Option<BoxError>,
+    stopped: bool,
+    /// Who waits for the client's content, on a connection that is shared.
+    waiting: Option<Waker>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,11 +36,33 @@ enum Turn {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State { turn: Turn::Upstream, since: Instant::now(), failure: None }))
+        Self(Mutex::new(State { turn: Turn::Upstream, since: Instant::now(), failure: None, stopped: false, waiting: None }))
     }
 
     pub(super) fn awaits_client(&self) {
         self.turn(Turn::Client);
+    }
+
+    /// Nobody wants the rest of the content any more: on a connection that others use too, it has to
+    /// be broken off by itself.
+    pub(super) fn stop(&self) {
+        let waiting = {
+            let mut state = self.state();
+            state.stopped = true;
+            state.waiting.take()
+        };
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+    }
+
+    /// Whether the content is to be broken off; if not, `waiting` is woken when it is.
+    pub(super) fn is_stopped(&self, waiting: &Waker) -> bool {
+        let mut state = self.state();
+        if !state.stopped && !state.waiting.as_ref().is_some_and(|known| known.will_wake(waiting)) {
+            state.waiting = Some(waiting.clone());
+        }
+        state.stopped
     }
 
     pub(super) fn moved(&self) {

@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::connection::Connection;
+use super::carrier::Carrier;
 use super::error::{Error, Wait};
 use super::home::{Home, Pinned, WayHome};
 use super::progress::Progress;
@@ -23,7 +23,7 @@ pub struct Returning<B> {
     content: Incoming,
     state: State,
     /// Taken when it goes home.
-    connection: Option<Connection<B>>,
+    carrier: Option<Carrier<B>>,
     way_home: WayHome<B>,
     request: Arc<Progress>,
     silence: Silence,
@@ -39,12 +39,12 @@ enum State {
 impl<B> Returning<B> {
     pub(super) fn new(
         content: Incoming,
-        connection: Connection<B>,
+        carrier: Carrier<B>,
         way_home: WayHome<B>,
         (request, stall): (Arc<Progress>, Duration),
     ) -> Self {
         let silence = Silence { limit: stall, timer: None, running: false };
-        Self { content, state: State::Reading, connection: Some(connection), way_home, request, silence }
+        Self { content, state: State::Reading, carrier: Some(carrier), way_home, request, silence }
     }
 
     /// The connection was authenticated as a connection: it belongs to this client from now on.
@@ -56,19 +56,35 @@ impl<B> Returning<B> {
 
     fn end(&mut self) {
         self.state = State::Ended;
-        let Some(mut connection) = self.connection.take() else { return };
-        if matches!(self.way_home.home, Home::Nowhere) {
-            connection.rest();
-        } else if self.request.has_ended() {
-            self.way_home.take_in(connection);
+        match self.carrier.take() {
+            Some(Carrier::Own(mut connection)) if matches!(self.way_home.home, Home::Nowhere) => connection.rest(),
+            Some(Carrier::Own(connection)) if self.request.has_ended() => self.way_home.take_in(connection),
+            // It is busy with the request's content still: nobody else can use it.
+            Some(Carrier::Own(_)) | None => {}
+            Some(Carrier::Shared(_)) => self.request.stop(),
         }
-        // Otherwise it is busy with the request's content still: nobody else can use it.
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.state = State::Failed;
-        self.connection = None;
+        self.let_go();
         Poll::Ready(Some(Err(error)))
+    }
+
+    /// Ends the exchange where it stands, the sending of the request's content included.
+    fn let_go(&mut self) {
+        if let Some(Carrier::Shared(_)) = self.carrier.take() {
+            self.request.stop();
+        }
+    }
+
+    /// Whether content that ended did so too early. A stream that was reset without an error reads like
+    /// one that ended, but is not at its end.
+    fn is_cut(&self) -> bool {
+        match self.carrier {
+            Some(Carrier::Shared(_)) => !self.content.is_end_stream(),
+            _ => self.content.size_hint().lower() > 0,
+        }
     }
 
     fn broken(&self, cause: String) -> Error {
@@ -106,8 +122,8 @@ impl<B> Body for Returning<B> {
                 let error = this.broken(format!("its response broke off ({error})"));
                 this.fail(error)
             }
-            Poll::Ready(None) if this.content.size_hint().lower() > 0 => {
-                let error = this.broken("its response ended before its Content-Length".to_owned());
+            Poll::Ready(None) if this.is_cut() => {
+                let error = this.broken("its response ended before it was complete".to_owned());
                 this.fail(error)
             }
             Poll::Ready(None) => {
@@ -138,6 +154,7 @@ impl<B> Drop for Returning<B> {
         if self.state == State::Reading && self.content.is_end_stream() {
             self.end();
         }
+        self.let_go();
     }
 }
 
@@ -169,6 +186,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Full};
 
     use super::super::error::Kind;
+    use super::super::lane::Speech;
     use super::super::settings::Settings;
     use super::super::test_server::{Server, fetch, request, settings, tenant, upstream};
     use super::*;
@@ -199,7 +217,7 @@ mod tests {
         let server = Server::answering("HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n").await;
         let upstream = upstream(settings());
         for _ in 0..3 {
-            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
             let content = lane.send(request("GET", "")).await.expect("a head").into_body();
             assert!(content.is_end_stream());
             assert_eq!(content.size_hint().exact(), Some(0));
@@ -212,7 +230,7 @@ mod tests {
         let server = Server::answering("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").await;
         let upstream = upstream(settings());
         for expected in [1, 2] {
-            let lane = upstream.reserve(&tenant("t"), &server.origin(), None).await.expect("a lane");
+            let lane = upstream.reserve(&tenant("t"), &server.origin(), None, Speech::Agreed).await.expect("a lane");
             let response = lane.send(request("GET", "")).await.expect("a head");
             assert_eq!(response.body().size_hint().exact(), Some(5));
             drop(response);
@@ -263,7 +281,7 @@ mod tests {
         let (tenant, origin) = (tenant("t"), server.origin());
         let (own, other) = (Pinned::<Full<Bytes>>::new(), Pinned::<Full<Bytes>>::new());
 
-        let lane = upstream.reserve(&tenant, &origin, Some(&own)).await.expect("a lane");
+        let lane = upstream.reserve(&tenant, &origin, Some(&own), Speech::Agreed).await.expect("a lane");
         let mut response = lane.send(request("GET", "")).await.expect("a head");
         response.body_mut().keep_for(&own);
         drop(response.into_body().collect().await.expect("content"));
@@ -271,16 +289,18 @@ mod tests {
 
         // Again without being told: it stays the client's own.
         for _ in 0..2 {
-            let lane = upstream.reserve(&tenant, &origin, Some(&own)).await.expect("a lane");
+            let lane = upstream.reserve(&tenant, &origin, Some(&own), Speech::Agreed).await.expect("a lane");
             drop(lane.send(request("GET", "")).await.expect("a head").into_body().collect().await);
         }
         // A lane that is not used gives it back.
-        drop(upstream.reserve(&tenant, &origin, Some(&own)).await.expect("a lane"));
-        assert!(own.take(&super::super::home::Key { tenant: tenant.clone(), origin: origin.clone() }).is_some());
+        drop(upstream.reserve(&tenant, &origin, Some(&own), Speech::Agreed).await.expect("a lane"));
+        assert!(
+            own.take(&super::super::home::Key { tenant: tenant.clone(), origin: origin.clone(), kind: Speech::Agreed }).is_some()
+        );
         assert_eq!(server.accepted(), 1);
 
         for pinned in [None, Some(&other)] {
-            let lane = upstream.reserve(&tenant, &origin, pinned).await.expect("a lane");
+            let lane = upstream.reserve(&tenant, &origin, pinned, Speech::Agreed).await.expect("a lane");
             drop(lane.send(request("GET", "")).await.expect("a head").into_body().collect().await);
         }
         assert_eq!(server.accepted(), 2);

@@ -17,6 +17,7 @@ pin_project! {
         #[pin]
         content: Option<B>,
         end: End,
+        stoppable: bool,
     }
 }
 
@@ -31,18 +32,31 @@ impl Drop for End {
 
 impl<B> Sending<B> {
     pub(super) fn new(content: B, progress: Arc<Progress>) -> Self {
-        Self { content: Some(content), end: End(progress) }
+        Self { content: Some(content), end: End(progress), stoppable: false }
     }
 
     pub(super) fn nothing(progress: Arc<Progress>) -> Self {
-        Self { content: None, end: End(progress) }
+        Self { content: None, end: End(progress), stoppable: false }
+    }
+
+    /// It goes over a connection that others use too, so that closing the connection is no way to end
+    /// it: it listens to [`Progress::stop`].
+    pub(super) fn may_be_stopped(&mut self) {
+        self.stoppable = true;
     }
 }
 
-/// Stands in for the content's own error, which waits in [`Progress`] for whoever sent the request.
+/// Stands in for the content's own error, which waits in [`Progress`] for whoever sent the request. On
+/// HTTP/2 the library ends the stream for the reason in here: the request is not wanted any more.
 #[derive(Debug, thiserror::Error)]
 #[error("the content of the request broke off")]
-pub(super) struct BrokeOff;
+pub(super) struct BrokeOff(#[source] h2::Error);
+
+impl BrokeOff {
+    fn new() -> Self {
+        Self(h2::Reason::CANCEL.into())
+    }
+}
 
 impl<B> Body for Sending<B>
 where
@@ -56,6 +70,9 @@ where
         let this = self.project();
         let Some(content) = this.content.as_pin_mut() else { return Poll::Ready(None) };
         let progress = &this.end.0;
+        if *this.stoppable && progress.is_stopped(cx.waker()) {
+            return Poll::Ready(Some(Err(BrokeOff::new())));
+        }
         let polled = content.poll_frame(cx);
         if polled.is_pending() {
             progress.awaits_client();
@@ -67,7 +84,7 @@ where
             }
             Some(Err(error)) => {
                 progress.failed(error.into());
-                Poll::Ready(Some(Err(BrokeOff)))
+                Poll::Ready(Some(Err(BrokeOff::new())))
             }
             None => {
                 progress.ended();

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Allow, ClientTls, Error, Pinned, Rules, Settings, Tenant, Upstream};
+use super::{Allow, ClientTls, Error, Pinned, Rules, Settings, Speech, Tenant, Upstream};
 use crate::origin::{Authority, Origin, Scheme};
 use crate::tls::Roots;
 
@@ -153,7 +153,7 @@ pub(super) async fn fetch_as(
     method: &str,
     (name, pinned): (&str, Option<&Pinned<Full<Bytes>>>),
 ) -> Result<String, Error> {
-    let lane = upstream.reserve(&tenant(name), origin, pinned).await?;
+    let lane = upstream.reserve(&tenant(name), origin, pinned, Speech::Agreed).await?;
     let response = lane.send(request(method, "")).await?;
     let content = response.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8(content.to_vec()).expect("text"))

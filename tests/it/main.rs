@@ -14,6 +14,7 @@ mod clients;
 mod commands;
 mod heads;
 mod hosts;
+mod http2_upstream;
 mod injection;
 mod lifecycle;
 mod operations;

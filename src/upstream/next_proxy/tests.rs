@@ -84,7 +84,8 @@ async fn sends_the_name_only_where_the_config_says_so() {
         let heads = server.heads();
         assert!(heads[heads.len() - 2].starts_with(asked), "{heads:?}");
     }
-    let lane = upstream.reserve(&tenant("t"), &origin("other.invalid"), None).await.expect("a lane");
+    let lane =
+        upstream.reserve(&tenant("t"), &origin("other.invalid"), None, super::super::lane::Speech::Agreed).await.expect("a lane");
     assert!(!lane.opened_by_config(), "nobody here knows where it leads");
 }
 

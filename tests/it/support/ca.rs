@@ -47,13 +47,22 @@ impl Ca {
         self.acceptor_for(names, None)
     }
 
+    /// The same, agreeing to one of `protocols` (ALPN).
+    pub fn acceptor_speaking(&self, names: &[&str], protocols: &[&str]) -> TlsAcceptor {
+        self.acceptor_with(names, None, protocols)
+    }
+
     /// The same for clients that show a certificate of `clients`, if one is named.
     pub fn acceptor_for(&self, names: &[&str], clients: Option<&Self>) -> TlsAcceptor {
+        self.acceptor_with(names, clients, &[])
+    }
+
+    fn acceptor_with(&self, names: &[&str], clients: Option<&Self>, protocols: &[&str]) -> TlsAcceptor {
         let key = rcgen::KeyPair::generate().expect("a key");
         let params =
             rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("names");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("versions")
             .with_client_cert_verifier(clients.map_or_else(rustls::server::WebPkiClientVerifier::no_client_auth, Self::verifier))
@@ -62,6 +71,7 @@ impl Ca {
                 PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
             )
             .expect("a pair");
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 

@@ -140,14 +140,25 @@ pub async fn tls_in<S: AsyncRead + AsyncWrite + Unpin>(
     host: &'static str,
     ca: &Path,
 ) -> std::io::Result<TlsStream<S>> {
+    tls_with(stream, host, ca, &[]).await
+}
+
+/// The same, offering `protocols` (ALPN).
+pub async fn tls_with<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    host: &'static str,
+    ca: &Path,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<S>> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).expect("a PEM file") {
         roots.add(certificate.expect("a certificate")).expect("an authority");
     }
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     soon(TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(host).expect("a name"), stream)).await
 }

@@ -3,9 +3,12 @@
 pub mod ca;
 pub mod client;
 pub mod corporate;
+pub mod http2;
 pub mod origin;
 pub mod proxy;
 
+use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,17 +48,24 @@ impl World {
     /// The same with further config and with origins that answer by `script`. Keys before the first
     /// section are for `[egress]`.
     pub async fn with(config: &str, script: origin::Script) -> Self {
+        Self::beside(&Ca::new(), &[], config, script).await
+    }
+
+    /// The same, with `others` that the proxy knows the way to.
+    pub async fn beside(ca: &Ca, others: &[(&str, SocketAddr)], config: &str, script: origin::Script) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let ca = Ca::new();
         let ca_file = dir.path().join("origin-ca.pem");
         std::fs::write(&ca_file, ca.pem()).expect("it can be written");
-        let crm = Origin::tls(&ca, &[CRM, "127.0.0.1"], script.clone()).await;
+        let crm = Origin::tls(ca, &[CRM, "127.0.0.1"], script.clone()).await;
         let crm_plain = Origin::plain(script.clone()).await;
-        let evil = Origin::tls(&ca, &[EVIL], script).await;
-        let resolve = format!(
+        let evil = Origin::tls(ca, &[EVIL], script).await;
+        let mut resolve = format!(
             "[egress.resolve]\n\"{CRM}\" = \"{}\"\n\"{EVIL}\" = \"{}\"\n\"plain.crm.example.com\" = \"{}\"\n",
             crm.address, evil.address, crm_plain.address
         );
+        for (host, address) in others {
+            let _ = writeln!(resolve, "\"{host}\" = \"{address}\"");
+        }
         let sections = if config.starts_with('[') { 0 } else { config.find("\n[").unwrap_or(config.len()) };
         let (egress, sections) = config.split_at(sections);
         let text = format!("[egress]\nextra_roots = [{:?}]\n{egress}{resolve}{sections}", ca_file.display().to_string());

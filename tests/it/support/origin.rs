@@ -131,7 +131,7 @@ impl Origin {
     }
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     connection: usize,
     script: &Script,
