@@ -2,10 +2,10 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test lint tools image bench load fuzz deny
+.PHONY: help build test lint tools image bench load fuzz deny clients clients-document
 
 help: ## This list.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 build: ## The release binary.
 	$(CARGO) build --release --locked
@@ -19,6 +19,17 @@ test: tools ## All tests: rooms, the house, and the real binary with real client
 	else \
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
+
+clients: ## Every client of the matrix, those beyond `make test` too; installs what is missing.
+	scripts/test-tools clients
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --no-fail-fast --run-ignored all -E 'binary(it) and test(clients::)'; \
+	else \
+		$(CARGO) test --locked --no-fail-fast --test it clients:: -- --include-ignored; \
+	fi
+
+clients-document: ## Writes docs/clients.md from the matrix.
+	SUBROSA_WRITE_CLIENTS=1 $(CARGO) test --quiet --locked --test it clients::document
 
 lint: ## Format, clippy and documentation, warnings are errors.
 	$(CARGO) fmt --check

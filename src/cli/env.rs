@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::error::CliError;
 use super::out;
-use super::trust_files::{self, TrustFiles};
+use super::trust_files;
 use super::variables::{Format, ProxyAddress, Variables, render, variables};
 use crate::config::Config;
 use crate::origin::{Authority, Host};
@@ -50,8 +50,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Result<(), CliError
 impl Route {
     /// The variables for this route; the files they name are made where they are missing.
     pub(super) fn variables(&self, config: &Config) -> Result<Variables, CliError> {
-        let prepared = trust_files::prepare(config)?;
-        let files = self.certificates.as_deref().map_or(prepared, |directory| TrustFiles::mounted(config, directory));
+        let files = trust_files::prepare(config, self.certificates.as_deref())?;
         let (host, port) = self.address(config)?;
         let proxy = ProxyAddress { host, port, token: self.token()? };
         Ok(variables(&proxy, &files, &self.no_proxy))

@@ -1,5 +1,5 @@
 //! The files that clients trust the CA by, beside the CA's certificate: a bundle with the system's
-//! roots, a truststore for Java, and a setting for PHP. All of them are public.
+//! roots, a truststore for Java, and settings for PHP and Wget. All of them are public.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
@@ -13,7 +13,12 @@ use super::error::CliError;
 use super::{java, out};
 use crate::config::Config;
 
-/// Where the files lie, absolute.
+/// The names of the files.
+const BUNDLE: &str = "bundle.pem";
+const JAVA: &str = "truststore.jks";
+const WGET: &str = "wgetrc";
+
+/// Where the files lie, as the runner sees them.
 pub(super) struct TrustFiles {
     /// The CA's certificate alone, PEM.
     pub(super) ca: PathBuf,
@@ -23,40 +28,43 @@ pub(super) struct TrustFiles {
     pub(super) java: PathBuf,
     /// A directory with a settings file for PHP.
     pub(super) php_directory: PathBuf,
+    /// The settings file of Wget.
+    pub(super) wget: PathBuf,
 }
 
-impl TrustFiles {
-    /// The files as they will be called in `directory`.
-    fn in_directory(directory: &Path, ca: PathBuf) -> Self {
-        Self {
-            ca,
-            bundle: directory.join("bundle.pem"),
-            java: directory.join("truststore.jks"),
-            php_directory: directory.join("php"),
-        }
-    }
-
-    /// The files as they are called where `certs/` is mounted at `directory`.
-    pub(super) fn mounted(config: &Config, directory: &Path) -> Self {
-        let ca = config.intercept.ca_certificate.file_name().map_or_else(|| "ca.pem".into(), |name| directory.join(name));
-        Self::in_directory(directory, ca)
-    }
-}
-
-/// Writes the files beside the CA's certificate, as far as they are not there already.
-pub(super) fn prepare(config: &Config) -> Result<TrustFiles, CliError> {
+/// Writes the files beside the CA's certificate, as far as they are not there already. Where that
+/// directory is `mounted` elsewhere for the runner, the settings name the files as they are called there.
+pub(super) fn prepare(config: &Config, mounted: Option<&Path>) -> Result<TrustFiles, CliError> {
     let pem = ca(config)?;
-    let absolute = |path: &Path| std::path::absolute(path).map_err(CliError::failed);
-    let certificate = absolute(&config.intercept.ca_certificate)?;
-    let directory = certificate.parent().unwrap_or(Path::new("/")).to_owned();
-    let files = TrustFiles::in_directory(&directory, certificate);
+    let certificate = std::path::absolute(&config.intercept.ca_certificate).map_err(CliError::failed)?;
+    let directory = certificate.parent().unwrap_or(Path::new("/"));
     let roots = system_roots();
-    write_if_changed(&files.bundle, bundle_of(&roots, &pem).as_bytes())?;
-    write_if_changed(&files.java, &java::truststore(&with_ca(roots, &pem)))?;
-    let bundle = files.bundle.display();
-    let php = format!("openssl.cafile=\"{bundle}\"\ncurl.cainfo=\"{bundle}\"\n");
-    write_if_changed(&files.php_directory.join("subrosa.ini"), php.as_bytes())?;
-    Ok(files)
+    write_if_changed(&directory.join(BUNDLE), bundle_of(&roots, &pem).as_bytes())?;
+    write_if_changed(&directory.join(JAVA), &java::truststore(&with_ca(roots, &pem)))?;
+    let (seen, settings) = match mounted {
+        Some(mounted) => (mounted, "mounted"),
+        None => (directory, ""),
+    };
+    let bundle = seen.join(BUNDLE);
+    let named = bundle.display();
+    let php = format!("openssl.cafile=\"{named}\"\ncurl.cainfo=\"{named}\"\n");
+    write_if_changed(&directory.join(settings).join("php/subrosa.ini"), php.as_bytes())?;
+    let wget = format!("{}ca_certificate = {named}\n", system_wgetrc());
+    write_if_changed(&directory.join(settings).join(WGET), wget.as_bytes())?;
+    Ok(TrustFiles {
+        ca: certificate.file_name().map_or_else(|| certificate.clone(), |name| seen.join(name)),
+        bundle,
+        java: seen.join(JAVA),
+        php_directory: seen.join(settings).join("php"),
+        wget: seen.join(settings).join(WGET),
+    })
+}
+
+/// What the system's own settings of Wget say: ours takes their place (`SYSTEM_WGETRC`).
+fn system_wgetrc() -> String {
+    let text = std::fs::read_to_string("/etc/wgetrc").unwrap_or_default();
+    let settings = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    settings.flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The CA's certificates, PEM, and nothing else that may lie in the file.
@@ -155,17 +163,35 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let mut config = Config::default();
         config.intercept.ca_certificate = directory.path().join("ca.pem");
-        assert!(prepare(&config).is_err_and(|error| matches!(error, CliError::Failed(text) if text.contains("subrosa serve"))));
+        assert!(
+            prepare(&config, None).is_err_and(|error| matches!(error, CliError::Failed(text) if text.contains("subrosa serve")))
+        );
         let ca = pem(b"the ca");
         std::fs::write(&config.intercept.ca_certificate, &ca).expect("written");
-        let files = prepare(&config).expect("prepared");
+        let files = prepare(&config, None).expect("prepared");
         let bundle = std::fs::read_to_string(&files.bundle).expect("there");
         assert!(bundle.ends_with(&ca));
         assert!(std::fs::read(&files.java).is_ok_and(|store| store.starts_with(&[0xFE, 0xED, 0xFE, 0xED])));
         let php = std::fs::read_to_string(files.php_directory.join("subrosa.ini")).expect("there");
         assert!(php.contains(&format!("curl.cainfo=\"{}\"", files.bundle.display())));
+        let wget = std::fs::read_to_string(&files.wget).expect("there");
+        assert!(wget.ends_with(&format!("ca_certificate = {}\n", files.bundle.display())), "{wget}");
         let written = std::fs::metadata(&files.bundle).and_then(|metadata| metadata.modified()).expect("there");
-        prepare(&config).expect("prepared again");
+        prepare(&config, None).expect("prepared again");
         assert_eq!(std::fs::metadata(&files.bundle).and_then(|metadata| metadata.modified()).expect("there"), written);
+    }
+
+    #[test]
+    fn where_they_are_mounted_the_settings_name_them_as_they_are_called_there() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut config = Config::default();
+        config.intercept.ca_certificate = directory.path().join("ca.pem");
+        std::fs::write(&config.intercept.ca_certificate, pem(b"the ca")).expect("written");
+        let files = prepare(&config, Some(Path::new("/certs"))).expect("prepared");
+        assert_eq!((files.ca, files.bundle), ("/certs/ca.pem".into(), "/certs/bundle.pem".into()));
+        assert_eq!((files.php_directory, files.wget), ("/certs/mounted/php".into(), "/certs/mounted/wgetrc".into()));
+        let php = std::fs::read_to_string(directory.path().join("mounted/php/subrosa.ini")).expect("there");
+        assert!(php.contains("curl.cainfo=\"/certs/bundle.pem\""), "{php}");
+        assert!(directory.path().join("bundle.pem").exists());
     }
 }

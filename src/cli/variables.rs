@@ -60,6 +60,8 @@ pub(super) fn variables(proxy: &ProxyAddress, files: &TrustFiles, no_proxy: &str
     }
     // Node's own clients and fetch read the proxy variables only when told to (Node 24).
     variables.push(("NODE_USE_ENV_PROXY", "1".to_owned()));
+    variables.push(("PERL_LWP_ENV_PROXY", "1".to_owned()));
+    variables.push(("SYSTEM_WGETRC", files.wget.display().to_string()));
     // The empty part before the colon keeps the directory that PHP was built with.
     variables.push(("PHP_INI_SCAN_DIR", format!(":{}", files.php_directory.display())));
     variables.push(("JAVA_TOOL_OPTIONS", java_options(proxy, files, no_proxy)));
@@ -67,8 +69,8 @@ pub(super) fn variables(proxy: &ProxyAddress, files: &TrustFiles, no_proxy: &str
 }
 
 /// OpenSSL (with it Ruby, PHP's streams, httpx), Go; requests; curl; git; pip; npm; cargo; the AWS
-/// command line; Bundler; gRPC.
-const REPLACES_TRUST: [&str; 10] = [
+/// command line; Bundler; gRPC; Perl's LWP.
+const REPLACES_TRUST: [&str; 11] = [
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
@@ -79,6 +81,7 @@ const REPLACES_TRUST: [&str; 10] = [
     "AWS_CA_BUNDLE",
     "BUNDLE_SSL_CA_CERT",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "PERL_LWP_SSL_CA_FILE",
 ];
 
 /// Node, Deno.
@@ -154,6 +157,7 @@ mod tests {
             bundle: "/c/bundle.pem".into(),
             java: "/my certs/truststore.jks".into(),
             php_directory: "/c/php".into(),
+            wget: "/c/wgetrc".into(),
         };
         let proxy = ProxyAddress { host: "127.0.0.1".into(), port: 8080, token: token.map(str::to_owned) };
         variables(&proxy, &files, no_proxy)
@@ -189,6 +193,7 @@ mod tests {
             assert_eq!(value(&variables, name), "/c/ca.pem", "{name}");
         }
         assert_eq!(value(&variables, "PHP_INI_SCAN_DIR"), ":/c/php");
+        assert_eq!(value(&variables, "SYSTEM_WGETRC"), "/c/wgetrc");
     }
 
     #[test]

@@ -147,7 +147,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         let (answer, closes) = script(&request);
         stream.write_all(&answer).await.ok()?;
         stream.flush().await.ok()?;
-        if answer.starts_with(b"HTTP/1.1 101") {
+        if answer.starts_with(b"HTTP/1.1 101") && !closes {
             return echo(stream, buffer).await;
         }
         if closes {
