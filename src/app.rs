@@ -3,6 +3,7 @@
 mod client_tls;
 mod doors;
 mod errands;
+mod front;
 mod next_proxy;
 mod workers;
 
@@ -26,7 +27,7 @@ use crate::readiness::Readiness;
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::store::{self, StoreError};
-use crate::tls::{self, Authority, AuthorityError, PairError, TrustError};
+use crate::tls::{self, Authority, AuthorityError, ListenerError, PairError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
 
 /// Why the server does not start, or stopped.
@@ -81,6 +82,9 @@ pub enum AppError {
         /// What is wrong.
         fault: PairError,
     },
+    /// TLS to the proxy itself cannot be offered.
+    #[error("proxy.tls: {0}")]
+    Listener(#[from] ListenerError),
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -189,6 +193,7 @@ pub fn check_sources(config: &Config) -> Result<(), AppError> {
     config.runners.iter().enumerate().try_for_each(|(index, declared)| runner(config, index, declared).map(drop))?;
     next_proxy::check(config)?;
     client_tls::client_tls(config).map(drop)?;
+    front::listener_tls(config).map(drop)?;
     if let Some(key) = present_key(config)? {
         drop(key);
     }
@@ -308,17 +313,22 @@ fn runner(config: &Config, index: usize, declared: &DeclaredRunner) -> Result<id
         name: declared.name.clone(),
         secrets: declared.secrets.clone(),
         hosts: AllowedDomains::new(declared.hosts.clone()).map_err(too_many)?,
+        certificate: declared.certificate.clone(),
     };
+    let token = declared.token.as_ref().map(|source| token(config, index, source)).transpose()?;
+    Ok(identity::DeclaredRunner { organization: declared.organization.clone(), runner, token })
+}
+
+fn token(config: &Config, index: usize, source: &Source) -> Result<SecretValue, ConfigError> {
     let key = format!("runners[{index}].token");
-    let token = bytes_of(config, &key, &declared.token)?;
+    let token = bytes_of(config, &key, source)?;
     if token.len() < LEAST_TOKEN || !token.iter().all(u8::is_ascii_graphic) {
         let text = format!(
             "a token has at least {LEAST_TOKEN} visible ASCII characters, so that nobody guesses it and every client can send it; `openssl rand -hex 32` makes one"
         );
-        return Err(config.fault(&key, text).into());
+        return Err(config.fault(&key, text));
     }
-    let token = value(config, &key, token)?;
-    Ok(identity::DeclaredRunner { organization: declared.organization.clone(), runner, token })
+    value(config, &key, token)
 }
 
 /// The value that lies where the configuration says it is.

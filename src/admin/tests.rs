@@ -36,9 +36,10 @@ pub(super) async fn state() -> State {
         name: RunnerName::parse("declared-runner").expect("a name"),
         secrets: Some(vec![]),
         hosts: AllowedDomains::default(),
+        certificate: None,
     };
     let token = SecretValue::new(b"a token".to_vec()).expect("a value");
-    let runner = DeclaredRunner { organization: OrganizationName::default(), runner, token };
+    let runner = DeclaredRunner { organization: OrganizationName::default(), runner, token: Some(token) };
     State {
         vault: Arc::new(Vault::new(ledger.clone(), vec![(OrganizationName::default(), declared)]).expect("no contradiction")),
         identity: Arc::new(Identity::new(ledger, vec![runner]).expect("no contradiction")),

@@ -1,6 +1,6 @@
 //! The running proxy: listeners, a worker thread per core, the admin doors, and an orderly end.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -10,11 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::doors::Doors;
 use super::errands::Errands;
+use super::front::{self, Front};
 use super::{AppError, Rooms};
 use crate::config::{CleartextSecrets, Config};
 use crate::drain::Drain;
 use crate::metrics::Registry;
-use crate::proxy::{self, Budget, Budgets, Cleartext, Door, Shared};
+use crate::proxy::{self, Budget, Budgets, Cleartext, Door, Entrance, Shared};
 use crate::readiness::Readiness;
 use crate::serve;
 use crate::tls::{Authority, Leaves, Made};
@@ -42,11 +43,11 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     let mut signals = Signals::listen()?;
     let drain = Drain::new();
     let workers = worker_count(&config);
-    let front = bind_front(&config, workers)?;
+    let front = front::bind(&config, workers)?;
     let doors = Doors::bind(&config, rooms.admin_state(&config, authority.certificate_pem(), &drain))?;
     let own_ports = front
         .iter()
-        .flatten()
+        .flat_map(|(_, sockets)| sockets)
         .chain(&doors.listeners)
         .filter_map(|listener| listener.local_addr().ok())
         .map(|address| address.port());
@@ -57,9 +58,7 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     for address in doors.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(door = "admin", %address, "listening");
     }
-    for address in front.iter().filter_map(|sockets| sockets.first()?.local_addr().ok()) {
-        tracing::info!(door = "proxy", %address, "listening");
-    }
+    front::announce(&front);
     let grace = config.shutdown.grace.0;
     let threads = start_workers(front, workers, &shared, &way_out, (grace, &rooms.readiness))?;
     // People may see how the stopping goes.
@@ -93,14 +92,6 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// The sockets for runners: one for each address and worker.
-fn bind_front(config: &Config, workers: usize) -> Result<Vec<Vec<TcpListener>>, AppError> {
-    let bind = |address: &SocketAddr| {
-        serve::listen_for(*address, workers).map_err(|source| AppError::listen("proxy.listen", *address, &source))
-    };
-    config.proxy.listen.iter().map(bind).collect()
-}
-
 /// What all workers share on the way to upstreams.
 fn way_out(config: &Config, rooms: &Rooms, own_ports: Vec<u16>) -> Result<upstream::Settings, AppError> {
     let allow = config.egress.allow.iter().map(|allowed| upstream::Allow { net: allowed.net, port: allowed.port });
@@ -122,10 +113,11 @@ fn way_out(config: &Config, rooms: &Rooms, own_ports: Vec<u16>) -> Result<upstre
 }
 
 /// What the config says about the door for runners.
-fn settings(config: &Config) -> proxy::Settings {
+fn settings(config: &Config) -> Result<proxy::Settings, AppError> {
     let narrow = config.injection.narrow.iter();
-    proxy::Settings {
+    Ok(proxy::Settings {
         anonymous: config.proxy.anonymous.clone(),
+        tls: front::listener_tls(config)?,
         pass_through: config.intercept.pass_through.clone(),
         buffer: config.injection.buffer.bytes(),
         max_growth: config.injection.max_growth.0,
@@ -140,14 +132,14 @@ fn settings(config: &Config) -> proxy::Settings {
         idle: config.timeouts.idle.0,
         body: config.timeouts.body.0,
         tunnel: config.timeouts.tunnel.0,
-    }
+    })
 }
 
 /// What all workers share on the road.
 fn shared(config: &Config, rooms: &Rooms, authority: Arc<Authority>, drain: &Drain) -> Result<Shared, AppError> {
     let instance = getrandom::u32().map_err(|fault| AppError::Start(format!("the system gives no randomness: {fault}")))?;
     Ok(Shared {
-        settings: settings(config),
+        settings: settings(config)?,
         secrets: rooms.vault.clone(),
         identity: Arc::clone(&rooms.identity),
         audit: Arc::clone(&rooms.audit),
@@ -179,19 +171,19 @@ fn observe(registry: &Registry, shared: &Shared) {
 /// A worker for each column of `front`: its own thread, runtime, sockets and upstream connections,
 /// so that a request is accepted, injected, sent and answered on one thread.
 fn start_workers(
-    front: Vec<Vec<TcpListener>>,
+    front: Front,
     workers: usize,
     shared: &Arc<Shared>,
     way_out: &Arc<upstream::Settings>,
     (grace, readiness): (Duration, &Readiness),
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
-    let mut columns: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    for sockets in front {
+    let mut columns: Vec<Vec<(Entrance, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
+    for (entrance, sockets) in front {
         for (column, socket) in columns.iter_mut().zip(sockets) {
-            column.push(socket);
+            column.push((entrance, socket));
         }
     }
-    let start = |(index, sockets): (usize, Vec<TcpListener>)| {
+    let start = |(index, sockets): (usize, Vec<(Entrance, TcpListener)>)| {
         let (shared, way_out) = (Arc::clone(shared), Arc::clone(way_out));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -211,12 +203,12 @@ fn start_workers(
 }
 
 /// One worker's life.
-async fn work(sockets: Vec<TcpListener>, shared: Arc<Shared>, way_out: Arc<upstream::Settings>, grace: Duration) {
+async fn work(sockets: Vec<(Entrance, TcpListener)>, shared: Arc<Shared>, way_out: Arc<upstream::Settings>, grace: Duration) {
     let drain = shared.drain.clone();
     let door = Door::new(shared, Upstream::new(way_out));
-    for socket in sockets {
+    for (entrance, socket) in sockets {
         let door = door.clone();
-        let welcome = move |stream, peer| drop(tokio::spawn(door.clone().welcome(stream, peer)));
+        let welcome = move |stream, peer| drop(tokio::spawn(door.clone().welcome(stream, peer, entrance)));
         tokio::spawn(serve::accept(socket, drain.clone(), welcome));
     }
     drain.begun().await;

@@ -10,6 +10,7 @@ use super::out;
 use super::secret::{Of, text, texts};
 use crate::config::Config;
 use crate::secret::RunnerName;
+use crate::tls::CertificateName;
 
 /// What to do with runners.
 #[derive(Subcommand)]
@@ -24,6 +25,9 @@ pub(super) enum Command {
         /// A host it may reach, as in api.example.com or *.example.com; may be repeated. Without, all.
         #[arg(long = "host", value_name = "DOMAIN")]
         hosts: Vec<String>,
+        /// The certificate it may show instead of its token: dns:NAME, uri:URI or spki:BASE64.
+        #[arg(long, value_name = "NAME")]
+        certificate: Option<CertificateName>,
         #[command(flatten)]
         of: Of,
         /// Print JSON.
@@ -54,6 +58,12 @@ pub(super) enum Command {
         /// Let it reach every host.
         #[arg(long)]
         any_host: bool,
+        /// The certificate it may show instead of its token, in the place of the present one.
+        #[arg(long, value_name = "NAME", conflicts_with = "no_certificate")]
+        certificate: Option<CertificateName>,
+        /// Let it be known by its token alone.
+        #[arg(long)]
+        no_certificate: bool,
         #[command(flatten)]
         of: Of,
     },
@@ -83,23 +93,26 @@ pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliErro
         _ => Api::open_present(config).await?,
     };
     match command {
-        Command::Create { name, secrets, hosts, of: whose, json } => {
+        Command::Create { name, secrets, hosts, certificate, of: whose, json } => {
             // No pattern at all means every name; an empty list would mean none.
             let secrets = if secrets.is_empty() { Value::Null } else { secrets.into() };
-            let content = json!({ "name": name.as_str(), "secrets": secrets, "hosts": hosts });
+            let content = json!({ "name": name.as_str(), "secrets": secrets, "hosts": hosts, "certificate": certificate });
             let call = Call::new(Method::POST, of(&whose.organization, "runners")).with_json(&content);
             created(&api.send(call).await?.content, json)
         }
         Command::List { of: whose, json } => {
             list(&api.send(Call::new(Method::GET, of(&whose.organization, "runners"))).await?.content["runners"], json)
         }
-        Command::Edit { name, secrets, all_secrets, hosts, any_host, of: whose } => {
+        Command::Edit { name, secrets, all_secrets, hosts, any_host, certificate, no_certificate, of: whose } => {
             let mut change = Map::new();
             if all_secrets || !secrets.is_empty() {
                 change.insert("secrets".to_owned(), if all_secrets { Value::Null } else { secrets.into() });
             }
             if any_host || !hosts.is_empty() {
                 change.insert("hosts".to_owned(), hosts.into());
+            }
+            if no_certificate || certificate.is_some() {
+                change.insert("certificate".to_owned(), json!(certificate));
             }
             if change.is_empty() {
                 return Err(CliError::usage("say what to change; see `subrosa runner edit --help`"));
@@ -145,16 +158,17 @@ fn list(runners: &Value, json: bool) -> Result<(), CliError> {
     }
     let row = |runner: &Value| {
         if runner["fault"].is_string() {
-            return vec![text(&runner["name"]), "CANNOT BE USED".to_owned(), text(&runner["fault"]), String::new()];
+            let fault = text(&runner["fault"]);
+            return vec![text(&runner["name"]), "CANNOT BE USED".to_owned(), fault, String::new(), String::new()];
         }
         let declared = if runner["declared"] == true { "config" } else { "" };
         let secrets = if runner["secrets"].is_null() { "all".to_owned() } else { texts(&runner["secrets"], "none") };
-        vec![text(&runner["name"]), secrets, texts(&runner["hosts"], "all"), declared.to_owned()]
+        vec![text(&runner["name"]), secrets, texts(&runner["hosts"], "all"), text(&runner["certificate"]), declared.to_owned()]
     };
     let rows: Vec<Vec<String>> = runners.as_array().into_iter().flatten().map(row).collect();
     if rows.is_empty() {
         out::note("No runners yet; `subrosa runner create NAME` creates one.");
         return Ok(());
     }
-    out::line(&out::table(&["NAME", "SECRETS", "HOSTS", "DECLARED"], &rows))
+    out::line(&out::table(&["NAME", "SECRETS", "HOSTS", "CERTIFICATE", "DECLARED"], &rows))
 }

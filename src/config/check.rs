@@ -22,6 +22,7 @@ const MOST_WORKERS: usize = 1024;
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
     listeners(config)?;
     admin_tls(config)?;
+    proxy_tls(config)?;
     private_files(config)?;
     sizes(config)?;
     times(config)?;
@@ -39,10 +40,10 @@ fn listeners(config: &Config) -> Result<(), Fault> {
     if config.proxy.listen.is_empty() {
         return fault("proxy.listen", "the proxy needs an address to listen on, as in [\"127.0.0.1:8080\"]");
     }
-    let all: Vec<(&str, SocketAddr)> = [("proxy.listen", &config.proxy.listen), ("admin.listen", &config.admin.listen)]
-        .into_iter()
-        .flat_map(|(key, addresses)| addresses.iter().map(move |address| (key, *address)))
-        .collect();
+    let proxy = &config.proxy;
+    let all = [("proxy.listen", &proxy.listen), ("proxy.listen_tls", &proxy.listen_tls), ("admin.listen", &config.admin.listen)];
+    let all: Vec<(&str, SocketAddr)> =
+        all.into_iter().flat_map(|(key, addresses)| addresses.iter().map(move |address| (key, *address))).collect();
     for (index, (key, address)) in all.iter().enumerate() {
         if let Some((other, _)) = all[..index].iter().find(|(_, before)| collide(*before, *address)) {
             return fault(key, format!("{address} is taken by `{other}` already; give it a port of its own"));
@@ -55,6 +56,16 @@ fn listeners(config: &Config) -> Result<(), Fault> {
 fn collide(left: SocketAddr, right: SocketAddr) -> bool {
     let overlap = left.ip() == right.ip() || left.ip().is_unspecified() || right.ip().is_unspecified();
     left.port() == right.port() && left.port() != 0 && overlap
+}
+
+fn proxy_tls(config: &Config) -> Result<(), Fault> {
+    match (&config.proxy.tls, config.proxy.listen_tls.is_empty()) {
+        (None, false) => {
+            fault("proxy.listen_tls", "TLS needs a certificate: say proxy.tls = { certificate = \"…\", key = \"…\" }")
+        }
+        (Some(_), true) => fault("proxy.tls", "nobody would be shown this; name an address with proxy.listen_tls"),
+        _ => Ok(()),
+    }
 }
 
 fn admin_tls(config: &Config) -> Result<(), Fault> {
@@ -219,6 +230,9 @@ fn declared(config: &Config) -> Result<(), Fault> {
         if !seen.insert((&runner.organization, runner.name.as_str())) {
             let text = format!("`{}` is declared twice in the organization `{}`; remove one", runner.name, runner.organization);
             return fault(&format!("runners[{index}].name"), text);
+        }
+        if runner.token.is_none() && runner.certificate.is_none() {
+            return fault(&format!("runners[{index}]"), "nobody could be this runner; add its token, or its certificate");
         }
     }
     Ok(())

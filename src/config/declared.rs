@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::words::VariableName;
 use crate::secret::{AllowedDomains, Description, DomainPattern, Limits, NamePattern, OrganizationName, RunnerName, SecretName};
+use crate::tls::CertificateName;
 
 /// One `[[secrets]]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +38,9 @@ pub struct DeclaredSecret {
 pub struct DeclaredRunner {
     /// Its name.
     pub name: RunnerName,
-    /// Where its token lies.
-    pub token: Source,
+    /// Where its token lies; it may be left out where a certificate is named.
+    #[serde(default)]
+    pub token: Option<Source>,
     /// Whose it is; `default` unless said.
     #[serde(default)]
     pub organization: OrganizationName,
@@ -48,6 +50,9 @@ pub struct DeclaredRunner {
     /// The hosts it may reach; empty: all.
     #[serde(default)]
     pub hosts: Vec<DomainPattern>,
+    /// The certificate it may show instead of its token.
+    #[serde(default)]
+    pub certificate: Option<CertificateName>,
 }
 
 /// Where a value lies: `{ env = "NAME" }` or `{ file = "PATH" }`.

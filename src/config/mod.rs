@@ -21,7 +21,7 @@ pub use error::{ConfigError, Place};
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use sections::{
     Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys, Limits, Log,
-    LogFormat, LogLevel, Narrow, Oversize, Proxy, Shutdown, Store, Timeouts, TlsFiles,
+    LogFormat, LogLevel, Narrow, Oversize, Proxy, ProxyTls, Shutdown, Store, Timeouts, TlsFiles,
 };
 pub use words::{AllowedNetwork, FixedAddress, Size, Span, VariableName};
 
@@ -120,7 +120,7 @@ impl Config {
     /// The variables that a value is read from. A child of ours must not inherit them.
     pub fn variables_read(&self) -> impl Iterator<Item = &VariableName> {
         let secrets = self.secrets.iter().map(|secret| &secret.value);
-        let sources = secrets.chain(self.runners.iter().map(|runner| &runner.token));
+        let sources = secrets.chain(self.runners.iter().filter_map(|runner| runner.token.as_ref()));
         let named = sources.filter_map(|source| match source {
             Source::Env(variable) => Some(variable),
             Source::File(_) => None,

@@ -22,6 +22,10 @@ fn loopback(port: u16) -> SocketAddr {
 pub struct Proxy {
     /// Where runners connect to.
     pub listen: Vec<SocketAddr>,
+    /// Where runners connect to in TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// How that TLS is done.
+    pub tls: Option<ProxyTls>,
     /// The organization of unauthenticated clients; unset: `default`, on loopback only, until a runner exists.
     pub anonymous: Option<OrganizationName>,
     /// How many workers share the load; 0 is one per core.
@@ -30,8 +34,21 @@ pub struct Proxy {
 
 impl Default for Proxy {
     fn default() -> Self {
-        Self { listen: vec![loopback(8080)], anonymous: None, workers: 0 }
+        Self { listen: vec![loopback(8080)], listen_tls: Vec::new(), tls: None, anonymous: None, workers: 0 }
     }
+}
+
+/// How the TLS of `proxy.listen_tls` is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyTls {
+    /// A PEM file: the certificate with its chain.
+    pub certificate: PathBuf,
+    /// A PEM file: the private key, 0600.
+    pub key: PathBuf,
+    /// PEM files of who signs certificates of runners; empty: runners are not asked for one.
+    #[serde(default)]
+    pub client_ca: Vec<PathBuf>,
 }
 
 /// `[admin]`: the door for people.

@@ -123,7 +123,10 @@ fn faults_name_file_line_key_and_cure() {
             "[egress.resolve]\n\"a.test\" = \"b.test\"\n",
             "s.toml, line 2: `egress.resolve.a.test`: `b.test` is no address, as in \"10.1.2.3\", \"10.1.2.3:8443\" or \"[fd00::1]:443\"",
         ),
-        ("[[runners]]\nname = \"a\"\n", "s.toml, line 1: `runners[0]`: the key `token` is missing; add it"),
+        (
+            "[[runners]]\nname = \"a\"\n",
+            "s.toml, line 1: `runners[0]`: nobody could be this runner; add its token, or its certificate",
+        ),
     ] {
         assert_eq!(fault(text), expected);
     }
@@ -147,6 +150,8 @@ fn contradictions_stop_the_start() {
         ("[proxy]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]", "proxy.listen", 2, "is taken by `proxy.listen`"),
         ("[admin]\nlisten = [\"127.0.0.1:8080\"]", "admin.listen", 2, "is taken by `proxy.listen`"),
         ("[proxy]\nlisten = [\"0.0.0.0:8081\"]", "admin.listen", 0, "is taken by `proxy.listen`"),
+        ("[proxy]\nlisten_tls = [\"127.0.0.1:1\"]", "proxy.listen_tls", 2, "needs a certificate"),
+        ("[proxy]\ntls = { certificate = \"c\", key = \"k\" }", "proxy.tls", 2, "proxy.listen_tls"),
         ("[admin]\n\nlisten = [\"0.0.0.0:9\"]", "admin.listen", 3, "needs TLS"),
         ("[admin]\ntls = { certificate = \"c\", key = \"k\" }", "admin.tls", 2, "not do TLS"),
         ("[intercept]\nca_key = \"certs/ca-key.pem\"", "intercept.ca_key", 2, "beside or below the CA certificate"),

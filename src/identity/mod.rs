@@ -1,4 +1,4 @@
-//! Runners: who may use the proxy, known by a token.
+//! Runners: who may use the proxy, known by a token or by a certificate.
 //!
 //! A token is shown once, when it is made. What is kept is its SHA-256, in a header that is
 //! authenticated. Whoever presents a token is looked up in memory, without waiting; a runner that
@@ -15,6 +15,7 @@ use crate::ledger::{Draft, Entry, Kind, Ledger, LedgerError, Payload, Record};
 use crate::seal::SealError;
 use crate::secret::{AllowedDomains, NamePattern, OrganizationName, RunnerName, SecretValue};
 use crate::store::StoreError;
+use crate::tls::CertificateName;
 pub use crate::token::Token;
 use crate::token::TokenHash;
 use registry::{Registry, Slot};
@@ -33,6 +34,8 @@ pub struct NewRunner {
     pub secrets: Option<Vec<NamePattern>>,
     /// The hosts it may reach; empty means any.
     pub hosts: AllowedDomains,
+    /// The name of the certificate it may show instead of its token.
+    pub certificate: Option<CertificateName>,
 }
 
 /// A runner that the configuration declares, with its token.
@@ -41,8 +44,8 @@ pub struct DeclaredRunner {
     pub organization: OrganizationName,
     /// The runner.
     pub runner: NewRunner,
-    /// Its token, from a file or the environment.
-    pub token: SecretValue,
+    /// Its token, from a file or the environment; without one it is known by its certificate alone.
+    pub token: Option<SecretValue>,
 }
 
 /// A runner that authenticated.
@@ -58,6 +61,8 @@ pub struct Runner {
     pub secrets: Option<Arc<[NamePattern]>>,
     /// The hosts it may reach; empty means any.
     pub hosts: AllowedDomains,
+    /// The name of the certificate it may show instead of its token.
+    pub certificate: Option<CertificateName>,
     /// 1 when created, one more with each change.
     revision: u64,
     created_at: i64,
@@ -75,6 +80,8 @@ pub struct Edit {
     pub secrets: Option<Option<Vec<NamePattern>>>,
     /// The hosts it may reach; empty means any.
     pub hosts: Option<AllowedDomains>,
+    /// The name of the certificate it may show instead of its token; `Some(None)`: none.
+    pub certificate: Option<Option<CertificateName>>,
 }
 
 /// A runner as every door may show it.
@@ -88,6 +95,8 @@ pub struct RunnerView {
     pub secrets: Option<Vec<NamePattern>>,
     /// The hosts it may reach; empty means any.
     pub hosts: AllowedDomains,
+    /// The name of the certificate it may show instead of its token.
+    pub certificate: Option<CertificateName>,
     /// 1 when created, one more with each change; 0 of a faulty one.
     pub revision: u64,
     /// When it was created, in unix seconds.
@@ -112,6 +121,12 @@ pub enum IdentityError {
     NameTaken {
         /// The name.
         name: RunnerName,
+    },
+    /// Another runner, of any organization, is known by the certificate.
+    #[error("the certificate `{certificate}` is another runner's already; revoke that one, or use another certificate")]
+    CertificateTaken {
+        /// The certificate's name.
+        certificate: CertificateName,
     },
     /// There is no such runner.
     #[error("there is no runner called `{name}`")]
@@ -174,6 +189,7 @@ impl IdentityError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NameTaken { .. } | Self::DeclaredTwice { .. } | Self::SharedToken { .. } => "name_taken",
+            Self::CertificateTaken { .. } => "certificate_taken",
             Self::NotFound { .. } => "runner_not_found",
             Self::Declared { .. } => "declared_read_only",
             Self::RevisionStale { .. } => "revision_stale",
@@ -204,6 +220,8 @@ struct Metadata {
     token_sha256: TokenHash,
     secrets: Option<Vec<NamePattern>>,
     hosts: AllowedDomains,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateName>,
 }
 
 /// All runners of all organizations.
@@ -217,9 +235,17 @@ impl Identity {
     pub fn new(ledger: Arc<Ledger>, declared: Vec<DeclaredRunner>) -> Result<Self, IdentityError> {
         let mut registry = Registry::default();
         for DeclaredRunner { organization, runner, token } in declared {
-            let draft = draft(&runner, TokenHash::of_value(&token), CONFIGURATION);
+            let hash = match token {
+                Some(token) => TokenHash::of_value(&token),
+                // Nobody's.
+                None => Token::random(BEGINNING)?.hash(),
+            };
+            let draft = draft(&runner, hash, CONFIGURATION);
             let record = ledger.seal(KIND, &organization, draft, None)?;
             registry.declare(&record)?;
+            if let Some(certificate) = runner.certificate.filter(|certificate| registry.by_certificate(certificate).len() > 1) {
+                return Err(IdentityError::CertificateTaken { certificate });
+            }
         }
         let registry = Arc::new(registry);
         ledger.follow(KIND, registry.clone());
@@ -240,6 +266,7 @@ impl Identity {
         if self.registry.is_declared(organization, &name) {
             return Err(IdentityError::NameTaken { name });
         }
+        self.refuse_taken(new.certificate.as_ref(), None)?;
         let token = Token::random(BEGINNING)?;
         let draft = draft(&new, token.hash(), by);
         match self.ledger.create(KIND, organization, draft, None).await {
@@ -263,6 +290,8 @@ impl Identity {
         let mut metadata = Metadata::read(&record).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
         metadata.secrets = edit.secrets.unwrap_or(metadata.secrets);
         metadata.hosts = edit.hosts.unwrap_or(metadata.hosts);
+        metadata.certificate = edit.certificate.unwrap_or(metadata.certificate);
+        self.refuse_taken(metadata.certificate.as_ref(), Some(&record.header().id))?;
         self.replace(organization, name, &record, metadata.draft(name, by)).await
     }
 
@@ -361,6 +390,22 @@ impl Identity {
         self.registry.named(organization, name)
     }
 
+    /// Whose certificate this is, by any of its `names`. Nobody's if two runners are meant. Never waits.
+    pub fn by_certificate(&self, names: &[CertificateName]) -> Option<Arc<Runner>> {
+        let mut found = names.iter().flat_map(|name| self.registry.by_certificate(name));
+        let first = found.next()?;
+        found.all(|other| other.id == first.id).then_some(first)
+    }
+
+    /// Two writers at the same time could both pass; then neither is anybody.
+    fn refuse_taken(&self, certificate: Option<&CertificateName>, own: Option<&str>) -> Result<(), IdentityError> {
+        let Some(certificate) = certificate else { return Ok(()) };
+        if self.registry.by_certificate(certificate).iter().any(|other| own != Some(&*other.id)) {
+            return Err(IdentityError::CertificateTaken { certificate: certificate.clone() });
+        }
+        Ok(())
+    }
+
     /// What has become of `runner`: itself with its limits as they are now, or nothing if it was
     /// revoked, replaced or given another token. Never waits.
     pub fn current(&self, runner: &Runner) -> Option<Arc<Runner>> {
@@ -374,7 +419,9 @@ impl Identity {
 }
 
 fn draft(new: &NewRunner, token_sha256: TokenHash, by: &str) -> Draft {
-    Metadata { token_sha256, secrets: new.secrets.clone(), hosts: new.hosts.clone() }.draft(&new.name, by)
+    let NewRunner { name, secrets, hosts, certificate } = new;
+    let metadata = Metadata { token_sha256, secrets: secrets.clone(), hosts: hosts.clone(), certificate: certificate.clone() };
+    metadata.draft(name, by)
 }
 
 impl Metadata {

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use super::{IdentityError, Metadata, Runner, RunnerView};
 use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
 use crate::secret::{AllowedDomains, OrganizationName, RunnerName};
+use crate::tls::CertificateName;
 use crate::token::TokenHash;
 
 /// What a record is worth: a runner, or the fact that there was one.
@@ -22,6 +23,7 @@ pub(super) enum Slot {
 struct Stored {
     by_key: BTreeMap<RecordKey, Slot>,
     by_token: HashMap<TokenHash, Arc<Runner>>,
+    certified: HashMap<CertificateName, Vec<Arc<Runner>>>,
 }
 
 /// All runners.
@@ -100,6 +102,13 @@ impl Registry {
         runners.find(|runner| runner.organization == *organization && runner.name == *name).cloned()
     }
 
+    /// Everybody who is known by this certificate; more than one only if two writers were quick.
+    pub(super) fn by_certificate(&self, certificate: &CertificateName) -> Vec<Arc<Runner>> {
+        let declared = self.declared.values().filter(|runner| runner.certificate.as_ref() == Some(certificate));
+        let stored = self.stored.load();
+        declared.chain(stored.certified.get(certificate).into_iter().flatten()).cloned().collect()
+    }
+
     pub(super) fn any(&self) -> bool {
         !self.declared.is_empty() || !self.stored.load().by_key.is_empty()
     }
@@ -118,6 +127,7 @@ impl Follower for Registry {
         let mut stored = Stored::clone(&self.stored.load());
         if let Some(Slot::Sound(runner)) = stored.by_key.remove(key) {
             stored.by_token.remove(&runner.token);
+            stored.forget_certificate(&runner);
         }
         if let Some(entry) = now {
             stored.put(key.clone(), Slot::of(entry));
@@ -130,8 +140,21 @@ impl Stored {
     fn put(&mut self, key: RecordKey, slot: Slot) {
         if let Slot::Sound(runner) = &slot {
             self.by_token.insert(runner.token, runner.clone());
+            if let Some(certificate) = &runner.certificate {
+                self.certified.entry(certificate.clone()).or_default().push(runner.clone());
+            }
         }
         self.by_key.insert(key, slot);
+    }
+
+    fn forget_certificate(&mut self, runner: &Runner) {
+        let Some(certificate) = &runner.certificate else { return };
+        if let Some(known) = self.certified.get_mut(certificate) {
+            known.retain(|other| other.id != runner.id);
+            if known.is_empty() {
+                self.certified.remove(certificate);
+            }
+        }
     }
 }
 
@@ -176,6 +199,7 @@ impl Slot {
                 name: name.clone(),
                 secrets: Some(Vec::new()),
                 hosts: AllowedDomains::default(),
+                certificate: None,
                 revision: 0,
                 created_at: 0,
                 created_by: String::new(),
@@ -198,6 +222,7 @@ impl Runner {
             organization: header.organization.clone(),
             secrets: metadata.secrets.map(Arc::from),
             hosts: metadata.hosts,
+            certificate: metadata.certificate,
             revision: header.revision,
             created_at: header.created_at,
             created_by: header.created_by.clone(),
@@ -214,6 +239,7 @@ impl Runner {
             name: self.name.clone(),
             secrets: self.secrets.as_ref().map(|patterns| patterns.to_vec()),
             hosts: self.hosts.clone(),
+            certificate: self.certificate.clone(),
             revision: self.revision,
             created_at: self.created_at,
             created_by: self.created_by.clone(),

@@ -18,12 +18,13 @@ fn new(called: &str) -> NewRunner {
         name: name(called),
         secrets: Some(vec![NamePattern::parse("billing.*").expect("a good pattern")]),
         hosts: AllowedDomains::new(vec![DomainPattern::parse("a.example").expect("a good pattern")]).expect("tok-1"),
+        certificate: None,
     }
 }
 
 fn declared(called: &str, token: &str) -> DeclaredRunner {
     let token = SecretValue::new(token.as_bytes().to_vec()).expect("a good value");
-    DeclaredRunner { organization: home(), runner: new(called), token }
+    DeclaredRunner { organization: home(), runner: new(called), token: Some(token) }
 }
 
 async fn memory() -> Arc<dyn Backend> {
@@ -140,7 +141,7 @@ async fn an_edit_changes_the_limits_and_keeps_the_token() {
     let identity = identity().await;
     let (view, token) = identity.create(&home(), new("r"), "ada").await.expect("creates");
     let before = identity.authenticate(token.show_once().as_bytes()).expect("is known");
-    let edit = Edit { secrets: Some(Some(Vec::new())), hosts: None };
+    let edit = Edit { secrets: Some(Some(Vec::new())), ..Edit::default() };
     let edited = identity.edit(&home(), &name("r"), edit, Some(view.revision), "bob").await.expect("edits");
     assert_eq!((edited.revision, edited.updated_by.as_str(), edited.created_by.as_str()), (2, "bob", "ada"));
     assert_eq!((edited.secrets.as_deref(), &edited.hosts), (Some(&[][..]), &view.hosts));
@@ -164,4 +165,37 @@ async fn a_new_token_takes_the_place_of_the_old_one() {
     assert_eq!((&after.id, &after.hosts), (&before.id, &before.hosts));
     let missing = identity.rotate_token(&home(), &name("other"), None, "bob").await;
     assert!(matches!(missing, Err(IdentityError::NotFound { .. })));
+}
+
+#[tokio::test]
+async fn a_certificate_is_one_runners_in_all_organizations() {
+    let certificate = |text: &str| CertificateName::parse(text).expect("a good name");
+    let with = |called: &str, text: &str| NewRunner { certificate: Some(certificate(text)), ..new(called) };
+    let only = DeclaredRunner { organization: home(), runner: with("d", "dns:d.example"), token: None };
+    let identity = identity_over(memory().await, vec![only]).await.expect("opens");
+    let (view, token) = identity.create(&home(), with("r", "dns:r.example"), "t").await.expect("creates");
+    assert_eq!(view.certificate, Some(certificate("dns:r.example")));
+    let known = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|text| certificate(text)).collect();
+        identity.by_certificate(&names).map(|runner| runner.name.to_string())
+    };
+    assert_eq!(known(&["uri:a:b", "dns:r.example"]).as_deref(), Some("r"));
+    assert_eq!(known(&["dns:d.example"]).as_deref(), Some("d"));
+    assert_eq!(known(&["dns:r.example", "dns:d.example"]), None, "two runners are nobody");
+    assert_eq!((known(&[]), known(&["dns:x.example"])), (None, None));
+    let other = OrganizationName::parse("other").expect("a good name");
+    for taken in ["dns:r.example", "dns:d.example"] {
+        let error = identity.create(&other, with("s", taken), "t").await.err().expect(taken);
+        assert_eq!(error.code(), "certificate_taken");
+    }
+    let edit = |text: Option<&str>| Edit { certificate: Some(text.map(certificate)), ..Edit::default() };
+    identity.edit(&home(), &name("r"), edit(Some("dns:r.example")), None, "t").await.expect("its own");
+    identity.edit(&home(), &name("r"), edit(Some("dns:q.example")), None, "t").await.expect("free");
+    assert_eq!((known(&["dns:r.example"]), known(&["dns:q.example"]).as_deref()), (None, Some("r")));
+    identity.edit(&home(), &name("r"), edit(None), None, "t").await.expect("none");
+    assert_eq!(known(&["dns:q.example"]), None);
+    assert!(identity.authenticate(token.show_once().as_bytes()).is_some(), "the token stays");
+    identity.edit(&home(), &name("r"), edit(Some("dns:q.example")), None, "t").await.expect("free again");
+    identity.revoke(&home(), &name("r"), None).await.expect("revokes");
+    assert_eq!(known(&["dns:q.example"]), None);
 }

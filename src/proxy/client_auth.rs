@@ -1,4 +1,5 @@
-//! Who is asking? Proxy-Authorization names a runner, or the request is answered 407.
+//! Who is asking? Proxy-Authorization or a client certificate names a runner, or the request is
+//! answered 407.
 //!
 //! Wrong credentials are never taken for none. Without credentials a client acts for an
 //! organization only where `proxy.anonymous` says so, or on loopback as long as no runner exists.
@@ -12,6 +13,7 @@ use http::header::PROXY_AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::context::Shared;
+use super::front::Client;
 use crate::identity::{Identity, Runner};
 use crate::inject::{Code, Refusal};
 use crate::origin::Host;
@@ -28,11 +30,13 @@ pub(super) struct Caller {
     standing: Standing,
 }
 
-/// What lets somebody without a name act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What lets somebody act.
+#[derive(Clone, Debug)]
 enum Standing {
-    /// They come from this machine, or do not; the rules for anonymous clients say the rest.
-    Anonymous { is_loopback: bool },
+    /// A token that this client showed; without one, the rules for anonymous clients.
+    Client(Arc<Client>),
+    /// The certificate that this client showed.
+    Certificate(Arc<Client>),
     /// A person whose right another door has seen to.
     VouchedFor,
 }
@@ -88,44 +92,83 @@ impl Caller {
     /// This caller with its rights as they are now: a revoked runner loses its open tunnels too, and
     /// one that was limited further is limited there as well.
     pub(super) fn refreshed(&self, shared: &Shared) -> Result<Self, Refusal> {
-        match &self.runner {
-            Some(runner) => match shared.identity.current(runner) {
-                Some(current) => Ok(Self { runner: Some(current), ..self.clone() }),
-                None => Err(unauthenticated("The runner of this tunnel was revoked, or has another token now.")),
-            },
-            None => match self.standing {
-                Standing::VouchedFor => Ok(self.clone()),
-                Standing::Anonymous { is_loopback } => anonymous(shared, is_loopback),
-            },
+        let current = match (&self.runner, &self.standing) {
+            (None, Standing::VouchedFor) => return Ok(self.clone()),
+            (None, Standing::Client(client) | Standing::Certificate(client)) => return anonymous(shared, client),
+            (Some(runner), Standing::Certificate(client)) => certified(shared, client).filter(|now| now.id == runner.id),
+            (Some(runner), _) => shared.identity.current(runner),
+        };
+        match current {
+            Some(current) => Ok(Self { runner: Some(current), ..self.clone() }),
+            None => Err(unauthenticated("The runner of this tunnel was revoked, or is known by something else now.")),
         }
     }
 }
 
 /// Finds out for whom a request with `fields` acts.
-pub(super) fn identify(shared: &Shared, fields: &HeaderMap, is_loopback: bool) -> Result<Caller, Refusal> {
+pub(super) fn identify(shared: &Shared, fields: &HeaderMap, client: &Arc<Client>) -> Result<Caller, Refusal> {
     let mut credentials = fields.get_all(PROXY_AUTHORIZATION).iter();
-    let Some(credential) = credentials.next() else {
-        return anonymous(shared, is_loopback);
-    };
+    let Some(credential) = credentials.next() else { return without_token(shared, client) };
     if credentials.next().is_some() {
         return Err(Refusal::malformed("Proxy-Authorization stands twice. Send it once."));
     }
-    let runner = token(credential.as_bytes()).and_then(|token| known(&shared.identity, &token));
-    runner.map(|runner| Caller::runner(runner, Standing::Anonymous { is_loopback })).ok_or_else(|| {
-        unauthenticated("The token in Proxy-Authorization belongs to no runner; it may have been revoked or mistyped.")
-    })
+    let token = token(credential.as_bytes());
+    with_token(shared, token.as_deref().map_or(&[], Vec::as_slice), client)
+}
+
+/// Whoever shows nothing but, perhaps, a certificate.
+pub(super) fn without_token(shared: &Shared, client: &Arc<Client>) -> Result<Caller, Refusal> {
+    if client.certificate.is_none() {
+        return anonymous(shared, client);
+    }
+    match certified(shared, client) {
+        Some(runner) => Ok(Caller::runner(runner, Standing::Certificate(Arc::clone(client)))),
+        None => Err(unauthenticated(&format!(
+            "The client's certificate ({}) belongs to no runner, or to more than one; `subrosa runner edit NAME --certificate` gives one to a runner.",
+            names(client)
+        ))),
+    }
+}
+
+/// Whoever shows a token. A certificate beside it must not be another runner's, nor may a runner that
+/// has a certificate come with a stranger's.
+pub(super) fn with_token(shared: &Shared, token: &[u8], client: &Arc<Client>) -> Result<Caller, Refusal> {
+    let Some(runner) = known(&shared.identity, token) else {
+        return Err(unauthenticated("The token belongs to no runner; it may have been revoked or mistyped."));
+    };
+    let disagree = client.certificate.is_some()
+        && match certified(shared, client) {
+            Some(other) => other.id != runner.id,
+            None => runner.certificate.is_some(),
+        };
+    if disagree {
+        return Err(unauthenticated(&format!(
+            "The token and the client's certificate ({}) belong to different runners, or the certificate to none.",
+            names(client)
+        )));
+    }
+    Ok(Caller::runner(runner, Standing::Client(Arc::clone(client))))
+}
+
+fn certified(shared: &Shared, client: &Client) -> Option<Arc<Runner>> {
+    shared.identity.by_certificate(client.certificate.as_deref()?)
+}
+
+fn names(client: &Client) -> String {
+    let names = client.certificate.iter().flat_map(|names| names.iter());
+    names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn known(identity: &Identity, token: &[u8]) -> Option<Arc<Runner>> {
     identity.authenticate(token)
 }
 
-fn anonymous(shared: &Shared, is_loopback: bool) -> Result<Caller, Refusal> {
-    let standing = Standing::Anonymous { is_loopback };
+fn anonymous(shared: &Shared, client: &Arc<Client>) -> Result<Caller, Refusal> {
+    let standing = Standing::Client(Arc::clone(client));
     if let Some(organization) = &shared.settings.anonymous {
         return Ok(Caller::anonymous(organization.clone(), standing));
     }
-    match (is_loopback, shared.identity.has_runners()) {
+    match (client.is_loopback, shared.identity.has_runners()) {
         (true, false) => Ok(Caller::anonymous(OrganizationName::default(), standing)),
         (true, true) => Err(unauthenticated("Runners exist, so clients without a token are no longer served.")),
         (false, _) => Err(unauthenticated(

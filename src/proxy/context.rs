@@ -41,6 +41,8 @@ pub struct Narrow {
 pub struct Settings {
     /// The organization of unauthenticated clients, wherever they come from.
     pub anonymous: Option<OrganizationName>,
+    /// TLS to the proxy itself, where it is offered.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Hosts whose tunnels are relayed untouched.
     pub pass_through: Vec<DomainPattern>,
     /// Contents up to this many bytes are held and searched.

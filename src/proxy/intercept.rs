@@ -3,10 +3,10 @@
 
 use bytes::BytesMut;
 use rustls::server::Acceptor;
-use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::client_auth::Caller;
+use super::client_stream::ClientStream;
 use super::context::Door;
 use super::relay::Prefixed;
 use super::service::{self, Place};
@@ -14,7 +14,7 @@ use super::wire;
 use crate::origin::{Host, Origin};
 
 /// Intercepts one tunnel to `origin` that begins with a TLS handshake.
-pub(super) async fn intercept(door: Door, stream: Prefixed<TcpStream>, origin: Origin, caller: Caller) {
+pub(super) async fn intercept(door: Door, stream: Prefixed<ClientStream>, origin: Origin, caller: Caller) {
     let bound = door.shared.settings.client_head;
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;

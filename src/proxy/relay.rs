@@ -11,9 +11,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::client_auth::Caller;
+use super::client_stream::ClientStream;
 use super::context::Door;
 use super::gate::Gate;
 use super::measures::Tunnel;
@@ -70,9 +70,9 @@ impl Bearer {
 }
 
 /// The client's connection once CONNECT was answered, with what it sent early.
-pub(super) async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, BytesMut)> {
+pub(super) async fn client_side(upgrade: OnUpgrade) -> Option<(ClientStream, BytesMut)> {
     let upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<Gate<TcpStream>>>().ok()?;
+    let parts = upgraded.downcast::<TokioIo<Gate<ClientStream>>>().ok()?;
     let (stream, raw) = parts.io.into_inner().into_parts();
     let mut early = BytesMut::from(&parts.read_buf[..]);
     early.extend_from_slice(&raw);

@@ -1,7 +1,6 @@
 //! Which form of request is this? One connection's requests are told apart here and sent on:
 //! CONNECT to `tunnel`, everything else to `exchange`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -13,12 +12,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::answer::Answer;
 use super::client_auth::{self, Caller};
 use super::context::Door;
 use super::exchange::{self, Visit};
+use super::front::Client;
 use super::gate::{Bounds, Control, Gate, REFUSED, RefusedLine};
 use super::{error, fields, tunnel, wire};
 use crate::audit;
@@ -35,8 +34,8 @@ const HYPER_BUFFER_SLACK: usize = 64 * 1024;
 pub(super) enum Place {
     /// On the port itself.
     Front {
-        /// Both ends are on this machine.
-        is_loopback: bool,
+        /// Who is at the other end.
+        client: Arc<Client>,
         /// There are too many connections already: every request is refused.
         overloaded: bool,
     },
@@ -49,19 +48,6 @@ pub(super) enum Place {
         /// Why every request in here is misdirected, if it is.
         misdirected: Option<String>,
     },
-}
-
-impl Door {
-    /// Serves one client connection to its end.
-    pub async fn welcome(mut self, stream: TcpStream, peer: SocketAddr) {
-        let _busy = self.shared.drain.busy();
-        let slot = self.shared.connections.take(1);
-        let overloaded = slot.is_none();
-        let Some(slot) = slot.or_else(|| self.shared.turned_away.take(1)) else { return };
-        self.slot = Some(Arc::new(slot));
-        let is_loopback = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
-        serve(self, stream, BytesMut::new(), Place::Front { is_loopback, overloaded }).await;
-    }
 }
 
 /// Serves the HTTP/1.1 requests of one connection, or of one tunnel, until it ends.
@@ -169,14 +155,14 @@ impl Visitor {
     ) -> Result<Response<Answer>, Refusal> {
         let form = Form::of(&request)?;
         let (origin, caller) = match &self.place {
-            Place::Front { is_loopback, overloaded } => {
+            Place::Front { client, overloaded } => {
                 if *overloaded {
                     return Err(Refusal::new(
                         Code::Overloaded,
                         "Too many client connections are open (limits.connections). Try again in a moment.",
                     ));
                 }
-                let caller = client_auth::identify(&self.door.shared, request.headers(), *is_loopback)?;
+                let caller = client_auth::identify(&self.door.shared, request.headers(), client)?;
                 case.caller = Some(caller.clone());
                 match form {
                     Form::Connect(authority) => return self.connect(request, authority, caller, case).await,

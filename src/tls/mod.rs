@@ -6,9 +6,11 @@
 
 mod authority;
 mod authority_key;
+mod certificate_name;
 mod files;
 mod leaf;
 mod leaves;
+mod listener;
 mod pair;
 mod pem;
 #[cfg(test)]
@@ -20,8 +22,10 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use authority::{Authority, AuthorityError, Made};
+pub use certificate_name::{CertificateName, CertificateNameError};
 pub use leaf::LeafError;
 pub use leaves::Leaves;
+pub use listener::{ListenerError, listener_config};
 pub use pair::{CertifiedPair, PairError};
 pub use trust::{Roots, TrustError, client_config, for_proxy};
 

@@ -46,7 +46,7 @@ pub enum TrustError {
 
 /// Whom to trust.
 #[derive(Clone)]
-pub struct Roots(RootCertStore);
+pub struct Roots(pub(super) RootCertStore);
 
 impl Roots {
     /// The system's roots; the built-in ones of webpki-roots if the system has none.

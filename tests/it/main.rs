@@ -12,6 +12,7 @@
 mod chaining;
 mod clients;
 mod commands;
+mod front;
 mod heads;
 mod hosts;
 mod http2_upstream;

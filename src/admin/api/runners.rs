@@ -19,6 +19,7 @@ use crate::admin::principal::Principal;
 use crate::admin::problem::Problem;
 use crate::identity::{Edit, IdentityError, NewRunner, RunnerView, Token};
 use crate::secret::{AllowedDomains, NamePattern, OrganizationName, RunnerName};
+use crate::tls::CertificateName;
 
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, edit, revoke)).routes(routes!(rotate_token))
@@ -39,6 +40,9 @@ pub(in crate::admin) struct Runner {
     /// The hosts it may reach; empty: all.
     #[schema(value_type = Vec<String>)]
     pub(in crate::admin) hosts: AllowedDomains,
+    /// The certificate it may show instead of its token: `dns:NAME`, `uri:URI` or `spki:BASE64`.
+    #[schema(value_type = Option<String>)]
+    pub(in crate::admin) certificate: Option<CertificateName>,
     /// 1 when created, one more with each change; 0 of one that cannot be used. It is the entity tag.
     pub(in crate::admin) revision: u64,
     /// When it was created, RFC 3339.
@@ -83,6 +87,8 @@ struct New {
     /// The hosts it may reach. Empty: every host.
     #[serde(default)]
     hosts: Vec<String>,
+    /// The certificate it may show instead of its token: `dns:NAME`, `uri:URI` or `spki:BASE64`.
+    certificate: Option<String>,
 }
 
 /// What to change; what is left out stays.
@@ -97,6 +103,10 @@ struct Change {
     secrets: Option<Option<Vec<String>>>,
     /// The hosts it may reach. Empty: every host.
     hosts: Option<Vec<String>>,
+    /// The certificate it may show instead of its token. Null: none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    certificate: Option<Option<String>>,
     /// The revision that the change was made from, unless If-Match says it.
     revision: Option<u64>,
 }
@@ -135,6 +145,7 @@ async fn create(
         name: name(&body.name)?,
         secrets: body.secrets.as_deref().map(patterns).transpose()?,
         hosts: domains(&body.hosts, "hosts")?,
+        certificate: body.certificate.as_deref().map(certificate).transpose()?,
     };
     let (view, token) = state.identity.create(&organization, new, principal.name()).await?;
     let location = format!("/api/v1/organizations/{organization}/runners/{}", view.name);
@@ -171,6 +182,7 @@ async fn edit(
     let edit = Edit {
         secrets: body.secrets.map(|secrets| secrets.as_deref().map(patterns).transpose()).transpose()?,
         hosts: body.hosts.map(|hosts| domains(&hosts, "hosts")).transpose()?,
+        certificate: body.certificate.map(|name| name.as_deref().map(certificate).transpose()).transpose()?,
     };
     let view = state.identity.edit(&organization, &called, edit, made_from.revision(), principal.name()).await?;
     Ok((tagged(&view), axum::Json(shown(&view))).into_response())
@@ -241,6 +253,7 @@ pub(in crate::admin) fn shown(view: &RunnerView) -> Runner {
         name: view.name.clone(),
         secrets: view.secrets.clone(),
         hosts: view.hosts.clone(),
+        certificate: view.certificate.clone(),
         revision: view.revision,
         created_at: timestamp(view.created_at),
         created_by: view.created_by.clone(),
@@ -256,6 +269,11 @@ pub(in crate::admin) fn name(text: &str) -> Result<RunnerName, Problem> {
     RunnerName::parse(text).map_err(|fault| Problem::invalid("name", fault))
 }
 
+/// The name of a certificate, as it is sent.
+fn certificate(text: &str) -> Result<CertificateName, Problem> {
+    CertificateName::parse(text).map_err(|fault| Problem::invalid("certificate", fault))
+}
+
 /// Patterns over names of secrets, as they are sent.
 pub(in crate::admin) fn patterns(texts: &[String]) -> Result<Vec<NamePattern>, Problem> {
     let parse =
@@ -267,7 +285,9 @@ impl From<IdentityError> for Problem {
     fn from(fault: IdentityError) -> Self {
         let status = match &fault {
             IdentityError::NotFound { .. } => StatusCode::NOT_FOUND,
-            IdentityError::NameTaken { .. } | IdentityError::Declared { .. } => StatusCode::CONFLICT,
+            IdentityError::NameTaken { .. } | IdentityError::CertificateTaken { .. } | IdentityError::Declared { .. } => {
+                StatusCode::CONFLICT
+            }
             IdentityError::RevisionStale { .. } => StatusCode::PRECONDITION_FAILED,
             IdentityError::Faulty { .. }
             | IdentityError::DeclaredTwice { .. }
@@ -276,6 +296,10 @@ impl From<IdentityError> for Problem {
             | IdentityError::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         let problem = Self::new(status, fault.code(), sentence(&fault));
-        if matches!(fault, IdentityError::NameTaken { .. }) { problem.at("name") } else { problem }
+        match fault {
+            IdentityError::NameTaken { .. } => problem.at("name"),
+            IdentityError::CertificateTaken { .. } => problem.at("certificate"),
+            _ => problem,
+        }
     }
 }

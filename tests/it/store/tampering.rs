@@ -295,7 +295,7 @@ async fn a_faulty_secret_is_listed_keeps_its_name_and_can_be_deleted() {
 // Runners.
 
 fn new_runner(called: &str, hosts: AllowedDomains) -> NewRunner {
-    NewRunner { name: RunnerName::parse(called).expect("a good name"), secrets: None, hosts }
+    NewRunner { name: RunnerName::parse(called).expect("a good name"), secrets: None, hosts, certificate: None }
 }
 
 #[tokio::test]

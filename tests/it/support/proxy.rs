@@ -82,6 +82,13 @@ impl Proxy {
         self.log.lock().expect("no test panics with it").clone()
     }
 
+    /// Where the first listener of a door (`proxy-tls`, `proxy-socks`, …) is.
+    pub async fn door(&self, door: &str) -> SocketAddr {
+        let line = self.logged(&format!("\"door\":\"{door}\"")).await;
+        let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        event["fields"]["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     /// Waits until the log holds `text`.
     pub async fn logged(&self, text: &str) -> String {
         soon(async {

@@ -1,0 +1,52 @@
+//! The sockets for runners, door by door.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+
+use super::AppError;
+use crate::config::Config;
+use crate::proxy::Entrance;
+use crate::serve;
+use crate::tls::{self, CertifiedPair, Roots};
+
+/// Each address with its door, and a socket for each worker.
+pub(super) type Front = Vec<(Entrance, Vec<TcpListener>)>;
+
+/// Binds every address.
+pub(super) fn bind(config: &Config, workers: usize) -> Result<Front, AppError> {
+    let proxy = &config.proxy;
+    let plain = proxy.listen.iter().map(|address| ("proxy.listen", Entrance::Http, *address));
+    let tls = proxy.listen_tls.iter().map(|address| ("proxy.listen_tls", Entrance::Https, *address));
+    let bound = plain.chain(tls).map(|(key, entrance, address)| {
+        let sockets = serve::listen_for(address, workers).map_err(|source| AppError::listen(key, address, &source))?;
+        Ok((entrance, sockets))
+    });
+    bound.collect()
+}
+
+/// Says what is listened on.
+pub(super) fn announce(front: &Front) {
+    for (entrance, sockets) in front {
+        let door = match entrance {
+            Entrance::Http => "proxy",
+            Entrance::Https => "proxy-tls",
+        };
+        if let Some(address) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
+            tracing::info!(door, %address, "listening");
+        }
+    }
+}
+
+/// TLS to the proxy itself, from the files that the config names.
+pub(super) fn listener_tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, AppError> {
+    let Some(files) = &config.proxy.tls else { return Ok(None) };
+    let pair = CertifiedPair::load(&files.certificate, &files.key)
+        .map_err(|fault| AppError::Pair { key: "proxy.tls".to_owned(), fault })?;
+    let clients = match &files.client_ca[..] {
+        [] => None,
+        paths => Some(Roots::none().with_files(paths, "proxy.tls.client_ca")?),
+    };
+    Ok(Some(tls::listener_config(&pair, clients.as_ref())?))
+}

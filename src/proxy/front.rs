@@ -1,0 +1,75 @@
+//! How a client's connection begins, whichever door it came through: who is at the other end as far as
+//! the connection itself tells, and what is spoken on it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use super::client_stream::ClientStream;
+use super::context::Door;
+use super::service::{self, Place};
+use crate::tls::CertificateName;
+
+/// The door that a connection came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// HTTP (`proxy.listen`).
+    Http,
+    /// HTTP over TLS to the proxy itself (`proxy.listen_tls`).
+    Https,
+}
+
+/// Who is at the other end of a connection, as far as that tells.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    /// Where it is.
+    pub(super) address: SocketAddr,
+    /// Both ends are on this machine.
+    pub(super) is_loopback: bool,
+    /// The names in the certificate it showed, if it showed one.
+    pub(super) certificate: Option<Arc<[CertificateName]>>,
+}
+
+impl Door {
+    /// Serves one client connection to its end.
+    pub async fn welcome(mut self, stream: TcpStream, peer: SocketAddr, entrance: Entrance) {
+        let _busy = self.shared.drain.busy();
+        let slot = self.shared.connections.take(1);
+        let overloaded = slot.is_none();
+        let Some(slot) = slot.or_else(|| self.shared.turned_away.take(1)) else { return };
+        self.slot = Some(Arc::new(slot));
+        let is_loopback = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
+        let client = Client { address: peer, is_loopback, certificate: None };
+        match entrance {
+            Entrance::Http => {
+                let place = Place::Front { client: Arc::new(client), overloaded };
+                service::serve(self, ClientStream::Plain(stream), BytesMut::new(), place).await;
+            }
+            Entrance::Https => {
+                let Some((stream, client)) = self.shake_hands(stream, client).await else { return };
+                let place = Place::Front { client: Arc::new(client), overloaded };
+                service::serve(self, stream, BytesMut::new(), place).await;
+            }
+        }
+    }
+
+    /// TLS to the proxy itself.
+    async fn shake_hands(&self, stream: TcpStream, client: Client) -> Option<(ClientStream, Client)> {
+        let settings = &self.shared.settings;
+        let acceptor = TlsAcceptor::from(Arc::clone(settings.tls.as_ref()?));
+        let fault = match tokio::time::timeout(settings.client_head, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                let certificate = shown.map(|shown| CertificateName::all_of(shown).into());
+                return Some((ClientStream::Tls(Box::new(stream)), Client { certificate, ..client }));
+            }
+            Ok(Err(fault)) => fault.to_string(),
+            Err(_) => "it took longer than timeouts.client_head".to_owned(),
+        };
+        tracing::info!(target: "subrosa::proxy", client = %client.address, fault, "a TLS handshake with the proxy itself failed; clients must trust whoever signed proxy.tls.certificate, and their own certificates must be signed by proxy.tls.client_ca");
+        None
+    }
+}
