@@ -88,6 +88,7 @@ fn head(bencher: &mut Criterion) {
             bencher.iter(|| {
                 let mut injection = Injection::new(&book, &host, Surfaces::ALL);
                 black_box(injection.target(black_box(target.as_bytes())).expect("permitted"));
+                black_box(injection.bare_name(black_box(target.as_bytes())));
                 black_box(injection.fields(black_box(&fields)).expect("permitted"));
                 injection.finish()
             });

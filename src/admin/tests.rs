@@ -238,6 +238,7 @@ async fn one_secret_and_its_deletion_tell_the_last_use() {
         outcome: Outcome::Forwarded,
         code: None,
         detail: None,
+        hint: None,
         status: Some(200),
         duration: Duration::ZERO,
         at: SystemTime::UNIX_EPOCH,

@@ -1,6 +1,6 @@
 //! The audit log: who, when, which secret, where, with what outcome; never a value.
 //!
-//! One line per exchange that held a reference or was refused, as a tracing event of the target
+//! One line per exchange that held a reference, was refused or has a hint to give, as a tracing event of the target
 //! `subrosa::audit`; and the last use of each secret, so that whoever deletes one can be told what
 //! still uses it. The last uses are kept in memory only, the most recent [`LAST_USES`] of them.
 
@@ -66,6 +66,8 @@ pub struct Entry<'a> {
     pub code: Option<Code>,
     /// The sentence of the refusal.
     pub detail: Option<&'a str>,
+    /// What the request probably did not mean.
+    pub hint: Option<&'a str>,
     /// The status the runner got.
     pub status: Option<u16>,
     /// How long it took.
@@ -142,6 +144,7 @@ fn write(entry: &Entry<'_>) {
         outcome = entry.outcome.as_str(),
         code = entry.code.map(Code::as_str),
         detail = entry.detail,
+        hint = entry.hint,
         status = entry.status,
         duration_ms = u64::try_from(entry.duration.as_millis()).unwrap_or(u64::MAX),
         "exchange"
@@ -194,6 +197,7 @@ mod tests {
             outcome: Outcome::Forwarded,
             code: None,
             detail: None,
+            hint: None,
             status: Some(200),
             duration: Duration::from_micros(12_900),
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(5),

@@ -13,6 +13,7 @@
 //!     .finish()                                  -> Receipt (names and surfaces, never a value)
 //! ```
 
+mod bare;
 mod content;
 mod encode;
 mod reference;
@@ -21,6 +22,7 @@ mod response;
 mod splice;
 mod surface;
 
+pub use bare::bare_hint;
 pub use reference::{escape_text, first_reference, holds_reference};
 pub use refusal::{Code, Refusal};
 pub use response::escape_response_fields;
@@ -120,6 +122,13 @@ impl<'a> Injection<'a> {
     /// The path and query, rewritten; `None` if nothing changes.
     pub fn target(&mut self, path_and_query: &[u8]) -> Result<Option<Plaintext>, Refusal> {
         surface::target(&mut self.splicer, self.surfaces, path_and_query)
+    }
+
+    /// A secret this runner may use whose name stands in a target without its braces, as if a client
+    /// had left them out.
+    pub fn bare_name(&self, path_and_query: &[u8]) -> Option<SecretName> {
+        let is_searched = self.surfaces.contains(Surface::Path) || self.surfaces.contains(Surface::Query);
+        if is_searched { bare::name(self.splicer.resolver, path_and_query) } else { None }
     }
 
     /// A rewritten copy of the fields; `None` if nothing changes. The order among the fields of one

@@ -138,6 +138,7 @@ fn a_request_without_references_costs_no_allocation() {
         let allocated = allocation_counter::measure(|| {
             let mut injection = Injection::new(&book, &host, Surfaces::ALL);
             assert!(injection.target(b"/a/{b}?c=%7Bd%7D&e=%7B%7B").is_ok_and(|target| target.is_none()));
+            assert_eq!(injection.bare_name(b"/a/{b}?c=%7Bd%7D&e=%7B%7B"), None);
             assert!(injection.fields(&fields).is_ok_and(|fields| fields.is_none()));
             assert!(injection.content(&fields, text.as_bytes()).is_ok_and(|content| content.is_none()));
             drop(injection.finish());

@@ -25,11 +25,13 @@ struct Problem<'a> {
     surface: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
 }
 
 /// The response that tells a client why its request was not forwarded. `target` is the origin as
 /// the proxy understood it, where it did.
-pub(super) fn respond(refusal: &Refusal, request_id: &str, target: Option<&str>) -> Response<Answer> {
+pub(super) fn respond(refusal: &Refusal, request_id: &str, target: Option<&str>, hint: Option<&str>) -> Response<Answer> {
     let status = refusal.code.status();
     let problem = Problem {
         r#type: format!("urn:subrosa:{}", refusal.code.as_str()),
@@ -41,6 +43,7 @@ pub(super) fn respond(refusal: &Refusal, request_id: &str, target: Option<&str>)
         secret: refusal.secret.as_ref().map(crate::secret::SecretName::as_str),
         surface: refusal.surface.map(crate::secret::Surface::as_str),
         target,
+        hint,
     };
     let mut text = serde_json::to_vec_pretty(&problem).unwrap_or_default();
     text.push(b'\n');

@@ -43,6 +43,8 @@ pub(super) struct Visit<'a> {
 pub(super) struct Seen {
     pub(super) injected: Vec<(SecretName, Surface)>,
     unescaped: usize,
+    /// A secret whose name stands in the target as if its braces had been left out.
+    pub(super) bare: Option<SecretName>,
     /// The request had begun to go out.
     pub(super) sent: bool,
     /// How long the upstream was waited for, of a request without content: then everything else was
@@ -112,6 +114,7 @@ async fn prepare(
     fields::strip_request(&mut parts.headers, upgrades)?;
     let path_and_query = fields::origin_form(&parts.uri);
     let target = injection.target(path_and_query.as_bytes())?;
+    seen.bare = injection.bare_name(path_and_query.as_bytes());
     let injected_fields = injection.fields(&parts.headers)?;
     let content = content::take(visit, &mut injection, &parts.headers, content, surfaces).await?;
     note(seen, injection.finish(), &parts.method)?;

@@ -18,6 +18,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const SURFACES: HeaderName = HeaderName::from_static("subrosa-surfaces");
+/// Tells a client what its request probably did not mean.
+pub(super) const HINT: HeaderName = HeaderName::from_static("subrosa-hint");
 /// Fields of this beginning are between a client and this proxy.
 const OWN: &str = "subrosa-";
 /// What Connection may not name: a message without these means something else (RFC 9110 section 7.6.1).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::BytesMut;
-use http::header::UPGRADE;
+use http::header::{HeaderValue, UPGRADE};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -21,7 +21,7 @@ use super::front::Client;
 use super::gate::{Bounds, Control, Gate, REFUSED, RefusedLine};
 use super::{error, fields, tunnel, wire};
 use crate::audit;
-use crate::inject::{Code, Refusal};
+use crate::inject::{self, Code, Refusal};
 use crate::origin::{Authority, Origin, Scheme};
 use crate::upstream::Pinned;
 
@@ -133,12 +133,16 @@ impl Visitor {
         if !(switched && case.method == Method::CONNECT) {
             self.count(&case, &seen, &outcome);
         }
-        self.write_down(&case, &seen, &outcome);
-        let response = outcome.unwrap_or_else(|refusal| {
+        let hint = seen.bare.as_ref().map(inject::bare_hint);
+        self.write_down(&case, &seen, &outcome, hint.as_deref());
+        let mut response = outcome.unwrap_or_else(|refusal| {
             let target = case.origin.as_ref().map(ToString::to_string);
-            let response = error::respond(&refusal, &case.id, target.as_deref());
+            let response = error::respond(&refusal, &case.id, target.as_deref(), hint.as_deref());
             if is_last || refusal.code == Code::Overloaded { error::closing(response) } else { response }
         });
+        if let Some(hint) = hint.and_then(|hint| HeaderValue::try_from(hint).ok()) {
+            response.headers_mut().insert(fields::HINT, hint);
+        }
         match (may_switch, switched) {
             (true, true) => self.control.switched(),
             (true, false) => self.control.stays_http(),
@@ -230,9 +234,9 @@ impl Visitor {
         }
     }
 
-    /// One audit entry for each exchange that held a reference or was refused.
-    fn write_down(&self, case: &Case, seen: &exchange::Seen, outcome: &Result<Response<Answer>, Refusal>) {
-        if outcome.is_ok() && !seen.held_reference() {
+    /// One audit entry for each exchange that held a reference, was refused, or has a hint to give.
+    fn write_down(&self, case: &Case, seen: &exchange::Seen, outcome: &Result<Response<Answer>, Refusal>, hint: Option<&str>) {
+        if outcome.is_ok() && !seen.held_reference() && hint.is_none() {
             return;
         }
         let (method, url) = match &case.refused {
@@ -256,6 +260,7 @@ impl Visitor {
             outcome: ended(seen, refusal.map(|refusal| refusal.code)),
             code: refusal.map(|refusal| refusal.code),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
+            hint,
             status: Some(status.as_u16()),
             duration: case.began.elapsed(),
             at: SystemTime::now(),

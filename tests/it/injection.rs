@@ -143,3 +143,26 @@ async fn each_exchange_with_a_reference_leaves_one_audit_line_without_the_value(
     }
     assert!(!world.proxy.log().contains(VALUE) && !world.proxy.log().contains(VALUE_ENCODED));
 }
+
+#[tokio::test]
+async fn a_name_without_its_braces_is_told_of_to_those_who_may_use_it() {
+    let world = World::new().await;
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.nobody}}\r\n\r\n");
+    let refused = world.send_tls(CRM, &get("/v1?k=secrets.crm.apiKey")).await;
+    assert_eq!(refused.refusal(), "secret_not_found");
+    assert!(refused.json()["hint"].as_str().is_some_and(|hint| hint.contains("secrets.crm.apiKey")), "{}", refused.text());
+    assert_eq!(refused.fields("subrosa-hint").len(), 1);
+    for target in ["/v1?k=secrets.other", "/v1?k=%7Bsecrets.crm.apiKey%7D", "/v1"] {
+        let answer = world.send_tls(CRM, &get(target)).await;
+        assert!(answer.fields("subrosa-hint").is_empty() && answer.json().get("hint").is_none(), "{target}: {}", answer.text());
+    }
+    // A runner that may not use it learns nothing.
+    let token = world.proxy.must(&["runner", "create", "narrow", "--secret", "other.*"], "").await;
+    let request = format!(
+        "GET http://plain.crm.example.com/?k=secrets.crm.apiKey HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Bearer {}\r\n\r\n",
+        token.trim()
+    );
+    let answer = world.send(&request).await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.fields("subrosa-hint").is_empty(), "{}", answer.head);
+}

@@ -22,7 +22,7 @@ use crate::admin::errand::Errand;
 use crate::admin::extract::Path;
 use crate::admin::problem::Problem;
 use crate::identity::RunnerView;
-use crate::inject::{Code, Injection, Refusal, Resolver, Secrets};
+use crate::inject::{Code, Injection, Refusal, Resolver, Secrets, bare_hint};
 use crate::origin::Scheme;
 use crate::secret::{OrganizationName, RunnerName, SecretName, Surface, Surfaces};
 
@@ -102,7 +102,7 @@ pub(in crate::admin) struct RequestTest {
     /// What came back, where it was sent.
     pub(in crate::admin) answer: Option<Answer>,
     /// What was not tested.
-    pub(in crate::admin) notes: Vec<&'static str>,
+    pub(in crate::admin) notes: Vec<String>,
 }
 
 /// What came back of a request that was sent for real. Never its content, which may hold the value.
@@ -266,7 +266,7 @@ struct Findings {
     origin: Option<String>,
     references: Vec<(SecretName, Surface, Option<Refusal>)>,
     outcome: Result<Option<MaskedRequest>, Refusal>,
-    notes: Vec<&'static str>,
+    notes: Vec<String>,
 }
 
 fn judged(state: &State, trial: &Trial, resolver: &dyn Resolver) -> Findings {
@@ -279,10 +279,13 @@ fn judged(state: &State, trial: &Trial, resolver: &dyn Resolver) -> Findings {
             "A TRACE request holds a secret reference; the upstream would send the value back.",
         ));
     }
-    let mut notes = vec!["Whether the egress rules permit the target's address is not tested: no name is resolved."];
+    let mut notes = vec!["Whether the egress rules permit the target's address is not tested: no name is resolved.".to_owned()];
     if trial.origin.scheme == Scheme::Http && !references.is_empty() {
-        notes.push("Over plain http a secret goes out only where egress.allow and egress.cleartext_secrets permit it.");
+        notes
+            .push("Over plain http a secret goes out only where egress.allow and egress.cleartext_secrets permit it.".to_owned());
     }
+    let injection = Injection::new(resolver, &trial.origin.host, surfaces);
+    notes.extend(injection.bare_name(&trial.target).iter().map(bare_hint));
     let outcome = outcome.map(|()| masked(trial, surfaces, resolver));
     Findings { origin: Some(trial.origin.to_string()), references, outcome, notes }
 }

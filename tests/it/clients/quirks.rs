@@ -25,15 +25,20 @@ async fn python(world: &World, script: &str) -> Output {
     drive(world, &["$TOOLS/python/bin/python"], "quirk.py", &[], &[]).await
 }
 
-pub(super) const CURL_GLOBS: Quirk =
-    Quirk("Takes braces in a URL for a list of its own and leaves them out: write `-g`, or `%7Bsecrets.NAME%7D`.");
+pub(super) const CURL_GLOBS: Quirk = Quirk(
+    "Takes braces in a URL for a list of its own and leaves them out: write `-g`, or `%7Bsecrets.NAME%7D`. Without, the answer's `Subrosa-Hint` and the audit line say so.",
+);
 
 #[tokio::test]
 async fn curl_leaves_braces_in_a_url_out_without_g() {
     let (world, _place) = world(true, origins::ok).await;
-    let output = shell(&world, &[], &format!("curl -sS 'https://{CRM}/v1?k={{secrets.crm.apiKey}}'")).await;
+    let output = shell(&world, &[], &format!("curl -sS -i 'https://{CRM}/v1?k={{secrets.crm.apiKey}}'")).await;
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(world.crm.only().line(), "GET /v1?k=secrets.crm.apiKey HTTP/1.1");
+    let hint = "secrets.crm.apiKey stands in the target without its braces";
+    assert!(said(&output).contains(&format!("subrosa-hint: {hint}")), "{}", said(&output));
+    let line = world.proxy.logged("subrosa::audit").await;
+    assert!(line.contains(hint) && line.contains("\"outcome\":\"forwarded\""), "{line}");
 }
 
 pub(super) const CURL_HIDES: Quirk =
