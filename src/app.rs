@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError, DeclaredRunner, DeclaredSecret, Engine,
 use crate::drain::Drain;
 use crate::identity::{self, Identity, IdentityError, NewRunner};
 use crate::ledger::{Ledger, LedgerError};
+use crate::members::{Members, MembersError};
 use crate::metrics::Registry;
 use crate::readiness::Readiness;
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
@@ -71,6 +72,9 @@ pub enum AppError {
     /// The declared runners contradict each other or the store.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The people cannot be read.
+    #[error(transparent)]
+    Members(#[from] MembersError),
     /// The certificate authority cannot be used or made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
@@ -127,6 +131,8 @@ pub struct Rooms {
     pub vault: Arc<Vault>,
     /// The runners.
     pub identity: Arc<Identity>,
+    /// The people.
+    pub members: Arc<Members>,
     /// The last uses.
     pub audit: Arc<Audit>,
     /// What is counted.
@@ -164,7 +170,9 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
     }
     let vault = Arc::new(Vault::new(Arc::clone(&ledger), secrets)?);
     let identity = Arc::new(Identity::new(Arc::clone(&ledger), runners)?);
-    Ok(Rooms { ledger, vault, identity, audit: Arc::new(Audit::new()), registry, readiness })
+    let named = organizations(config);
+    let members = Arc::new(Members::new(Arc::clone(&ledger), named, Arc::new(SystemTime::now))?);
+    Ok(Rooms { ledger, vault, identity, members, audit: Arc::new(Audit::new()), registry, readiness })
 }
 
 impl Rooms {
@@ -174,6 +182,8 @@ impl Rooms {
         admin::State {
             vault: Arc::clone(&self.vault),
             identity: Arc::clone(&self.identity),
+            members: Arc::clone(&self.members),
+            base: doors::base(config, None).into(),
             audit: Arc::clone(&self.audit),
             ca: ca.to_owned().into(),
             road: None,
@@ -185,6 +195,13 @@ impl Rooms {
             },
         }
     }
+}
+
+/// The organizations that the configuration names: they exist without having been created.
+fn organizations(config: &Config) -> Vec<OrganizationName> {
+    let secrets = config.secrets.iter().map(|secret| &secret.organization);
+    let runners = config.runners.iter().map(|runner| &runner.organization);
+    secrets.chain(runners).chain(&config.proxy.anonymous).cloned().collect()
 }
 
 /// That every value which the configuration names can be had. Nothing is started or made.

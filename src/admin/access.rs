@@ -27,7 +27,6 @@ pub(super) enum Right {
     /// This role, or a higher one, in the organization that the path names.
     Role(Role),
     /// To be an administrator of `default`, or the owner of the socket.
-    #[expect(dead_code, reason = "no route takes it yet")]
     Operate,
 }
 
@@ -56,6 +55,30 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::POST, "/organizations/{organization}/secrets/{name}/remove", CHANGE),
     (Method::POST, "/organizations/{organization}/domain-advice", CHANGE),
     (Method::GET, "/api/v1/me", Right::Known),
+    (Method::GET, "/sign-in", Right::Public),
+    (Method::POST, "/sign-in", Right::Public),
+    (Method::POST, "/sign-out", Right::Known),
+    (Method::GET, "/setup/{token}", Right::Public),
+    (Method::POST, "/setup/{token}", Right::Public),
+    (Method::GET, "/invitation/{token}", Right::Public),
+    (Method::POST, "/invitation/{token}", Right::Public),
+    (Method::GET, "/account", Right::Known),
+    (Method::POST, "/account/password", Right::Known),
+    (Method::POST, "/account/sessions/{session}/end", Right::Known),
+    (Method::GET, "/api/v1/organizations", Right::Known),
+    (Method::POST, "/api/v1/organizations", Right::Operate),
+    (Method::GET, "/api/v1/organizations/{organization}", SEE),
+    (Method::DELETE, "/api/v1/organizations/{organization}", Right::Operate),
+    (Method::GET, "/api/v1/organizations/{organization}/members", SEE),
+    (Method::GET, "/api/v1/organizations/{organization}/members/{login}", SEE),
+    (Method::PATCH, "/api/v1/organizations/{organization}/members/{login}", ADMINISTER),
+    (Method::DELETE, "/api/v1/organizations/{organization}/members/{login}", ADMINISTER),
+    (Method::GET, "/api/v1/organizations/{organization}/invitations", ADMINISTER),
+    (Method::POST, "/api/v1/organizations/{organization}/invitations", ADMINISTER),
+    (Method::DELETE, "/api/v1/organizations/{organization}/invitations/{login}", ADMINISTER),
+    (Method::GET, "/api/v1/organizations/{organization}/tokens", ADMINISTER),
+    (Method::POST, "/api/v1/organizations/{organization}/tokens", ADMINISTER),
+    (Method::DELETE, "/api/v1/organizations/{organization}/tokens/{name}", ADMINISTER),
     (Method::GET, "/api/v1/organizations/{organization}/secrets", SEE),
     (Method::POST, "/api/v1/organizations/{organization}/secrets", CHANGE),
     (Method::GET, "/api/v1/organizations/{organization}/secrets/{name}", SEE),

@@ -1,13 +1,15 @@
 //! The door for people: a REST API over the vault and the runners, on two mountings.
 //!
 //! Both mountings offer the same routes. Whoever opens the socket in the data directory (0600) is the
-//! server's own user and acts as `local`; whoever comes through the TCP port says who they are. What
-//! each may do is decided in one place (`access`). Every no is a problem document (RFC 9457); no
+//! server's own user and acts as `local`; whoever comes through the TCP port shows a session or a token
+//! (`authenticate`). What each may do is decided in one place (`access`). Every no is a problem document (RFC 9457); no
 //! answer holds a value.
 
 mod access;
 mod api;
+mod authenticate;
 mod body;
+mod entrance;
 mod errand;
 mod extract;
 mod host;
@@ -18,6 +20,7 @@ mod ports;
 mod precondition;
 mod principal;
 mod problem;
+mod session;
 
 use std::sync::Arc;
 
@@ -29,13 +32,17 @@ use axum::{Extension, Router};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
+use self::authenticate::Gatekeeper;
+pub use self::authenticate::Peer;
 pub use self::errand::{Answered, Errand, Pending, Road, Undone};
 use self::operations::OpenFigures;
 pub use self::operations::Operations;
 use self::principal::Principal;
 use self::problem::Problem;
+pub use self::session::Way;
 use crate::audit::Audit;
 use crate::identity::Identity;
+use crate::members::Members;
 use crate::origin::Host;
 use crate::secret::{DomainPattern, Surfaces};
 use crate::vault::Vault;
@@ -47,6 +54,10 @@ pub struct State {
     pub vault: Arc<Vault>,
     /// The runners.
     pub identity: Arc<Identity>,
+    /// The people.
+    pub members: Arc<Members>,
+    /// Where people reach the port, without a path, as links begin: `https://admin.example.com`.
+    pub base: Arc<str>,
     /// The last uses.
     pub audit: Arc<Audit>,
     /// The CA's certificate, PEM; empty while there is none.
@@ -60,6 +71,11 @@ pub struct State {
 }
 
 impl State {
+    /// A link for a person.
+    pub fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// The surfaces that are on for requests to `host`.
     fn surfaces_for(&self, host: &Host) -> Surfaces {
         let meant = self.narrow.iter().filter(|(hosts, _)| hosts.iter().any(|pattern| pattern.matches(host)));
@@ -72,12 +88,12 @@ pub fn socket_router(state: State) -> Router {
     finished(routes().layer(Extension(Principal::local()))).with_state(state)
 }
 
-/// For an address of the TCP port, which answers to `hosts` only. With `open_figures` whoever asks there
+/// For an address of the TCP port, which answers to `hosts` only and is reached in this `way`. With `open_figures` whoever asks there
 /// is told the figures of `/metrics`.
-pub fn port_router(state: State, hosts: Vec<Host>, open_figures: bool) -> Router {
+pub fn port_router(state: State, hosts: Vec<Host>, way: Way, open_figures: bool) -> Router {
     let hosts: Arc<[Host]> = hosts.into();
-    // KNOWN GAP: nobody can say who they are here yet.
-    let routes = routes().layer(Extension(Principal::nobody()));
+    let gatekeeper = Gatekeeper { members: Arc::clone(&state.members), way };
+    let routes = routes().layer(from_fn_with_state(gatekeeper, authenticate::authenticate));
     let routes = if open_figures { routes.layer(Extension(OpenFigures)) } else { routes };
     finished(routes).layer(from_fn_with_state(hosts, host::check)).with_state(state)
 }
@@ -87,6 +103,7 @@ fn routes() -> Router<State> {
     let public = Router::new().route("/livez", get(ports::livez)).route("/ca.pem", get(ca));
     let public = public.route("/readyz", get(operations::readyz)).route("/metrics", get(operations::metrics));
     public
+        .merge(entrance::routes())
         .merge(pages::routes())
         .merge(api::routes())
         .route_layer(from_fn(access::enforce))
@@ -112,5 +129,7 @@ async fn ca(Shared(state): Shared<State>) -> Result<impl IntoResponse, Problem> 
     Ok(([(CONTENT_TYPE, "application/x-pem-file")], state.ca.to_string()))
 }
 
+#[cfg(test)]
+mod rights_tests;
 #[cfg(test)]
 mod tests;

@@ -45,9 +45,21 @@ impl Principal {
     }
 
     /// A person or a program with roles.
-    #[cfg_attr(not(test), expect(dead_code, reason = "members cannot sign in yet"))]
     pub(super) fn known(name: impl Into<Arc<str>>, roles: Arc<BTreeMap<OrganizationName, Role>>) -> Self {
         Self { who: Who::Known(roles), name: name.into() }
+    }
+
+    /// The same, with a role that they have just been given.
+    #[must_use]
+    pub(super) fn with_role(self, organization: &OrganizationName, role: Role) -> Self {
+        match self.who {
+            Who::Known(roles) => {
+                let mut roles = BTreeMap::clone(&roles);
+                roles.insert(organization.clone(), role);
+                Self { who: Who::Known(Arc::new(roles)), ..self }
+            }
+            who => Self { who, ..self },
+        }
     }
 
     /// The name, for `updated_by` and the audit trail.

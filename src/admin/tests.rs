@@ -22,6 +22,10 @@ const TESTS: &str = "/api/v1/organizations/default/request-tests";
 pub(super) const VALUE: &str = "hunter2-hunter2";
 
 pub(super) async fn state() -> State {
+    state_at(Arc::new(SystemTime::now)).await
+}
+
+pub(super) async fn state_at(clock: crate::members::Clock) -> State {
     let key = KeyEncryptionKey::from_base64("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("32 bytes");
     let backend = store::open(store::Engine::Memory).await.expect("memory opens");
     let ledger = Arc::new(Ledger::open(backend, Sealer::new(key)).await.expect("it is empty"));
@@ -42,7 +46,9 @@ pub(super) async fn state() -> State {
     let runner = DeclaredRunner { organization: OrganizationName::default(), runner, token: Some(token) };
     State {
         vault: Arc::new(Vault::new(ledger.clone(), vec![(OrganizationName::default(), declared)]).expect("no contradiction")),
-        identity: Arc::new(Identity::new(ledger, vec![runner]).expect("no contradiction")),
+        identity: Arc::new(Identity::new(ledger.clone(), vec![runner]).expect("no contradiction")),
+        members: Arc::new(Members::new(ledger, [], clock).expect("random")),
+        base: "http://localhost:8081".into(),
         audit: Arc::new(Audit::new()),
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
         road: None,
@@ -470,7 +476,7 @@ async fn the_owner_of_the_socket_is_told_who_they_are() {
 #[tokio::test]
 async fn the_port_offers_nobody_more_than_is_public_and_under_its_own_names_only() {
     let hosts = vec![Host::parse("localhost").expect("a host")];
-    let door = Door(port_router(state().await, hosts, false));
+    let door = Door(port_router(state().await, hosts, Way::default(), false));
     for path in ["/", "/livez", "/ca.pem"] {
         let reply = door.get(path).await;
         assert_eq!(reply.status, 200, "{path}");

@@ -1,7 +1,7 @@
 //! The doors for people, open beside the proxy: the socket in the data directory, and the TCP port.
 
 use std::fs::{DirBuilder, Permissions};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +14,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tower::ServiceExt;
 
 use super::AppError;
-use crate::admin::{self, Road, State};
-use crate::config::Config;
+use crate::admin::{self, Peer, Road, State, Way};
+use crate::config::{AdminTls, Config};
 use crate::drain::Drain;
+use crate::members::Members;
+use crate::origin::Host;
 use crate::serve;
 
 /// Visitors of the port at a time.
@@ -28,14 +31,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a visitor's connection may last altogether.
 const LONGEST: Duration = Duration::from_mins(10);
 
+/// How often sessions that are over are removed, and those in use written down.
+const TIDIED_EVERY: Duration = Duration::from_mins(10);
+
 /// Bound and not yet served.
 pub(super) struct Doors {
     pub(super) listeners: Vec<TcpListener>,
     socket: UnixListener,
     state: State,
-    hosts: Vec<crate::origin::Host>,
-    /// Somebody in front ends the TLS of visitors from elsewhere, who then look as if they were local.
-    fronted: bool,
+    hosts: Vec<Host>,
+    way: Way,
 }
 
 impl Doors {
@@ -44,9 +49,24 @@ impl Doors {
         let bind = |address: &std::net::SocketAddr| {
             serve::listen(*address, false).map_err(|source| AppError::listen("admin.listen", *address, &source))
         };
-        let listeners = config.admin.listen.iter().map(bind).collect::<Result<_, _>>()?;
+        let listeners: Vec<TcpListener> = config.admin.listen.iter().map(bind).collect::<Result<_, _>>()?;
         let socket = bind_socket(&super::admin_socket(config))?;
-        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), fronted: config.admin.tls.is_some() })
+        let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
+        let state = State { base: base(config, bound).into(), ..state };
+        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), way: way(config) })
+    }
+
+    /// Says how the first person gets in, as long as nobody has an account. The link is a credential in
+    /// a log, so it works once and only for a quarter of an hour.
+    pub(super) fn offer_setup(&self) -> Result<(), AppError> {
+        if self.listeners.is_empty() {
+            return Ok(());
+        }
+        if let Some(token) = self.state.members.offer_setup()? {
+            let link = self.state.link(&format!("/setup/{}", token.show_once()));
+            tracing::warn!(%link, "nobody has an account yet: open this link within 15 minutes to make the first administrator (it works once; a restart makes another)");
+        }
+        Ok(())
     }
 
     /// Serves until draining begins; what people send for real goes by `road`.
@@ -56,12 +76,14 @@ impl Doors {
         let room = Arc::new(Semaphore::new(VISITORS));
         for listener in self.listeners {
             let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-            let port = admin::port_router(self.state.clone(), self.hosts.clone(), local && !self.fronted);
+            // With somebody in front, visitors from elsewhere look as if they were local.
+            let port = admin::port_router(self.state.clone(), self.hosts.clone(), self.way, local && !self.way.fronted);
             let (drain, room) = (drain.clone(), Arc::clone(&room));
             tasks.spawn(async move {
-                ended(serve::accept(listener, drain, move |stream, _| welcome(stream, &port, &room)).await);
+                ended(serve::accept(listener, drain, move |stream, peer| welcome(stream, peer, &port, &room)).await);
             });
         }
+        tasks.spawn(tidy(Arc::clone(&self.state.members), drain.clone()));
         let (socket, router, drain): (_, Router, _) = (self.socket, admin::socket_router(self.state), drain.clone());
         tasks.spawn(async move {
             ended(axum::serve(socket, router).with_graceful_shutdown(async move { drain.begun().await }).await);
@@ -72,9 +94,13 @@ impl Doors {
 
 /// Serves one visitor of the port, if there is room. Nobody is known here yet, so nobody may stay
 /// for long or in numbers.
-fn welcome(stream: TcpStream, port: &Router, room: &Arc<Semaphore>) {
+fn welcome(stream: TcpStream, peer: SocketAddr, port: &Router, room: &Arc<Semaphore>) {
     let Ok(permit) = Arc::clone(room).try_acquire_owned() else { return };
-    let service = TowerToHyperService::new(port.clone());
+    let service = port.clone().map_request(move |mut request: http::Request<_>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        request
+    });
+    let service = TowerToHyperService::new(service);
     tokio::spawn(async move {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -84,6 +110,38 @@ fn welcome(stream: TcpStream, port: &Router, room: &Arc<Semaphore>) {
         let _ = tokio::time::timeout(LONGEST, connection).await;
         drop(permit);
     });
+}
+
+/// Removes sessions and invitations that are over, now and then.
+async fn tidy(members: Arc<Members>, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(TIDIED_EVERY) => {}
+            () = drain.begun() => return,
+        }
+        if let Err(fault) = members.tidy().await {
+            tracing::warn!(%fault, "sessions that are over could not be removed");
+        }
+    }
+}
+
+/// How visitors reach the port.
+fn way(config: &Config) -> Way {
+    let fronted = config.admin.tls == Some(AdminTls::TerminatedElsewhere);
+    Way { secure: config.admin.tls.is_some(), fronted }
+}
+
+/// How links to the port begin. `bound` is the address that it listens on, once it does; behind
+/// somebody else the port is theirs.
+pub(super) fn base(config: &Config, bound: Option<SocketAddr>) -> String {
+    let Way { secure, fronted } = way(config);
+    let scheme = if secure { "https" } else { "http" };
+    let Some(host) = config.admin.hosts.first() else { return String::new() };
+    let port = bound.or_else(|| config.admin.listen.first().copied()).map(|address| address.port());
+    match port.filter(|_| !fronted) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    }
 }
 
 fn ended(outcome: std::io::Result<()>) {

@@ -63,6 +63,7 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     let threads = start_workers(front, workers, &shared, &way_out, (grace, &rooms.readiness))?;
     // People may see how the stopping goes.
     let last = Drain::new();
+    doors.offer_setup()?;
     let errands = Errands(Door::new(Arc::clone(&shared), Upstream::new(Arc::clone(&way_out))));
     let mut people = doors.start(Arc::new(errands), &last);
     ready();

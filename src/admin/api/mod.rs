@@ -1,12 +1,16 @@
 //! The REST API, version 1: one file per resource, and the OpenAPI document made from them.
 
 mod documents;
+mod invitations;
 mod me;
+pub(super) mod members;
 mod openapi;
+mod organizations;
 mod request_tests;
 mod resolvers;
 mod runners;
 mod secrets;
+mod tokens;
 mod trial;
 
 use axum::Router;
@@ -19,12 +23,23 @@ use crate::secret::{AllowedDomains, DomainPattern, OrganizationName};
 
 /// What lies below `/api/v1`, with the document that describes it.
 pub(super) fn routes() -> Router<State> {
-    let resources = [me::routes(), secrets::routes(), runners::routes(), request_tests::routes()];
+    let resources = [
+        me::routes(),
+        organizations::routes(),
+        secrets::routes(),
+        runners::routes(),
+        members::routes(),
+        invitations::routes(),
+        tokens::routes(),
+        request_tests::routes(),
+    ];
     let api = resources.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
     let (router, mut document) = OpenApiRouter::new().nest("/api/v1", api).split_for_parts();
     openapi::complete(&mut document, access::described);
     router.route("/api/v1/openapi.json", openapi::route(&document))
 }
+
+pub(super) use secrets::sentence;
 
 /// The organization that a path names.
 fn organization(text: &str) -> Result<OrganizationName, Problem> {

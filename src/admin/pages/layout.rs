@@ -89,7 +89,7 @@ impl<'a> Page<'a> {
 }
 
 /// A page without navigation, for whoever has not signed in.
-pub(super) fn door(title: &str, status: StatusCode, content: &Markup) -> Response {
+pub(in crate::admin) fn door(title: &str, status: StatusCode, content: &Markup) -> Response {
     let whole = html! {
         main.door {
             div.door-card {
@@ -181,7 +181,10 @@ fn account(visit: &Visit) -> Markup {
                 }
                 (icon::CHEVRONS)
             }
-            div.menu-panel { a href="/" { "Home" } }
+            div.menu-panel {
+                a href="/account" { "Your account" }
+                form method="post" action="/sign-out" { (visit.csrf()) button type="submit" { "Sign out" } }
+            }
         }
     }
 }

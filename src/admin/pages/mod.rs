@@ -15,10 +15,9 @@ use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use http::StatusCode;
-use maud::html;
 
 pub(super) use fault::as_pages;
+pub(super) use layout::door;
 
 use self::visit::{OrganizationVisit, Visit};
 use super::State;
@@ -43,20 +42,10 @@ pub(super) fn routes() -> Router<State> {
 /// `GET /`: Organization > Secrets of the first organization that whoever asks belongs to.
 async fn home(visit: Visit) -> Result<Response, Problem> {
     if !visit.principal.is_known() {
-        return Ok(notice());
+        return Ok(Redirect::to("/sign-in").into_response());
     }
     let organization = visit.organization.ok_or_else(no_organization)?;
     Ok(Redirect::to(&format!("/organizations/{organization}/secrets")).into_response())
-}
-
-/// KNOWN GAP: nobody can sign in yet.
-fn notice() -> Response {
-    let content = html! {
-        h1 { "The proxy is running" }
-        p { "Signing in comes with the next version; until then use the command line: " code { "subrosa secret --help" } "." }
-        p { "Runners trust this " a href="/ca.pem" { "CA certificate" } "." }
-    };
-    layout::door("The proxy is running", StatusCode::OK, &content)
 }
 
 /// `GET /organizations/{organization}`

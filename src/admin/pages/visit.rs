@@ -2,11 +2,13 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
+use maud::{Markup, html};
 
 use crate::admin::State;
 use crate::admin::access::no_organization;
 use crate::admin::principal::Principal;
 use crate::admin::problem::Problem;
+use crate::admin::session::Csrf;
 use crate::members::Role;
 use crate::secret::OrganizationName;
 
@@ -18,6 +20,8 @@ pub(super) struct Visit {
     pub(super) organization: Option<OrganizationName>,
     /// Those they may switch to.
     pub(super) organizations: Vec<OrganizationName>,
+    /// What their forms carry along.
+    csrf: Csrf,
 }
 
 /// One person at one page of an organization.
@@ -36,7 +40,12 @@ impl Visit {
             None => vec![OrganizationName::default()],
         };
         organizations.sort();
-        Self { principal, organization: organizations.first().cloned(), organizations }
+        Self { principal, organization: organizations.first().cloned(), organizations, csrf: Csrf::none() }
+    }
+
+    /// What a form of theirs has to carry along.
+    pub(super) fn csrf(&self) -> Markup {
+        html! { input type="hidden" name="csrf" value=(self.csrf.as_str()); }
     }
 
     /// The same, in `organization`.
@@ -59,7 +68,8 @@ impl FromRequestParts<State> for Visit {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        let visit = Self::new(Principal::from_request_parts(parts, state).await?);
+        let csrf = Csrf::from_request_parts(parts, state).await?;
+        let visit = Self { csrf, ..Self::new(Principal::from_request_parts(parts, state).await?) };
         let parameters = RawPathParams::from_request_parts(parts, state).await;
         let named = parameters.ok().and_then(|parameters| {
             let named = parameters.iter().find(|(name, _)| *name == "organization");

@@ -78,6 +78,7 @@ fn page(
     let content = html! {
         div.head { div { h1 { "Create secret" } } }
         form.form method="post" action={ "/organizations/" (organization) "/new-secret" } autocomplete="off" data-secret {
+            (visit.csrf())
             (faults.summary())
             @if status.is_client_error() { p.hint { "The value was not kept: paste it again." } }
             (fields.name())

@@ -158,6 +158,7 @@ impl Sheet<'_> {
         let fields = Fields { organization, draft: &self.draft, faults: &self.faults, seen: &seen };
         html! {
             form.form method="post" action={ "/organizations/" (organization) "/secrets/" (self.secret.name) } autocomplete="off" data-secret {
+                (self.visit.visit.csrf())
                 (self.faults.summary())
                 input type="hidden" name="revision" value=(self.secret.revision);
                 (fields.name())

@@ -66,6 +66,7 @@ fn page(visit: &OrganizationVisit, state: &State, secret: &SecretView, status: S
                 p { "Its value is gone for good, and every request that still refers to " code { "{secrets." (secret.name) "}" } " will be refused until the secret is created again or the reference is removed." }
                 (uses(state, secret))
                 form.actions method="post" action={ (own) "/remove" } {
+                    (visit.visit.csrf())
                     input type="hidden" name="revision" value=(secret.revision);
                     button.button.button-danger type="submit" { (icon::TRASH) "Remove secret" }
                     a.button.button-quiet href=(own) { "Keep it" }

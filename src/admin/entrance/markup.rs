@@ -1,0 +1,164 @@
+//! How the ways in look: headings, forms and sentences, in the frame for whoever has not signed in.
+
+use std::fmt::Display;
+
+use axum::response::Response;
+use http::StatusCode;
+use maud::{Markup, html};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::admin::pages::door;
+use crate::admin::session::Csrf;
+use crate::members::{InvitationView, Person, SessionView};
+
+/// How somebody accepts an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joining {
+    /// With a password to be chosen.
+    New,
+    /// With the password of the account that exists.
+    Known,
+    /// By saying so.
+    SignedIn,
+}
+
+/// `/sign-in`, with what was typed and what was wrong.
+pub(super) fn sign_in(login: &str, next: &str, fault: Option<&dyn Display>) -> Response {
+    let content = html! {
+        h1 { "Sign in" }
+        (told(fault))
+        form.form method="post" action="/sign-in" {
+            input type="hidden" name="next" value=(next);
+            (line("login", "Login", "username", login))
+            (password("password", "Password", "current-password"))
+            button.button type="submit" { "Sign in" }
+        }
+    };
+    page("Sign in", &content)
+}
+
+/// `/setup/{token}`
+pub(super) fn setup(login: &str, fault: Option<&dyn Display>) -> Response {
+    let content = html! {
+        h1 { "Welcome" }
+        p { "Nobody has an account yet. Make the first one: an administrator of the organization " code { "default" } "." }
+        (told(fault))
+        form.form method="post" {
+            (line("login", "Login: an e-mail address, or a word", "username", login))
+            (password("password", "Password, 12 characters at least", "new-password"))
+            button.button type="submit" { "Make the account" }
+        }
+    };
+    page("Welcome", &content)
+}
+
+/// A link that does not work, or no longer.
+pub(super) fn link_invalid() -> Response {
+    let content = html! {
+        h1 { "This link does not work" }
+        p { "It works once, and for a limited time. Ask an administrator for a new one; the link of a first start is printed anew when the server is restarted." }
+        p { a href="/sign-in" { "Sign in" } }
+    };
+    page("This link does not work", &content)
+}
+
+/// `/invitation/{token}`
+pub(super) fn invitation(view: &InvitationView, how: Joining, csrf: &Csrf, fault: Option<&dyn Display>) -> Response {
+    let content = html! {
+        h1 { "Join " (view.organization) }
+        p { (view.created_by) " invites " strong { (view.login) } " to the organization " strong { (view.organization) } ", as " (view.role) "." }
+        (told(fault))
+        form.form method="post" {
+            (hidden(csrf))
+            // For password managers.
+            input type="hidden" name="login" value=(view.login) autocomplete="username";
+            @match how {
+                Joining::New => (password("password", "Choose a password, 12 characters at least", "new-password")),
+                Joining::Known => (password("password", "The password of your account", "current-password")),
+                Joining::SignedIn => {},
+            }
+            button.button type="submit" { "Join" }
+        }
+    };
+    page("Invitation", &content)
+}
+
+/// `/account`
+pub(super) fn account(person: &Person, sessions: &[SessionView], csrf: &Csrf, fault: Option<&dyn Display>) -> Response {
+    let content = html! {
+        h1 { "Your account" }
+        p { "You are signed in as " strong { (person.login) } "." }
+        ul { @for (organization, role) in person.roles.iter() { li { (organization) ": " (role) } } }
+        form.form method="post" action="/sign-out" { (hidden(csrf)) button.button type="submit" { "Sign out" } }
+        @if person.has_password {
+            h2 { "Password" }
+            p { "With a new password every other session ends." }
+            (told(fault))
+            form.form method="post" action="/account/password" {
+                (hidden(csrf))
+                (password("present", "Present password", "current-password"))
+                (password("password", "New password, 12 characters at least", "new-password"))
+                button.button type="submit" { "Change the password" }
+            }
+        }
+        h2 { "Sessions" }
+        table {
+            thead { tr { th { "Begun" } th { "Last used" } th { "From" } th { "Browser" } th { "" } } }
+            tbody {
+                @for session in sessions {
+                    tr {
+                        td { (moment(session.began_at)) }
+                        td { (moment(session.seen_at)) }
+                        td { (session.address) }
+                        td { (session.agent) }
+                        td {
+                            @if session.name == person.session { "This one" } @else {
+                                form.form method="post" action={ "/account/sessions/" (session.name) "/end" } {
+                                    (hidden(csrf)) button.button type="submit" { "End" }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    page("Your account", &content)
+}
+
+fn page(title: &str, content: &Markup) -> Response {
+    door(title, StatusCode::OK, content)
+}
+
+fn told(fault: Option<&dyn Display>) -> Markup {
+    html! { @if let Some(fault) = fault { p.error role="alert" { (crate::admin::api::sentence(fault)) } } }
+}
+
+fn hidden(csrf: &Csrf) -> Markup {
+    html! { input type="hidden" name="csrf" value=(csrf.as_str()); }
+}
+
+fn line(name: &str, label: &str, autocomplete: &str, typed: &str) -> Markup {
+    html! {
+        div.field {
+            label for=(name) { (label) }
+            input.input type="text" id=(name) name=(name) value=(typed) autocomplete=(autocomplete) autocapitalize="off"
+                spellcheck="false" required;
+        }
+    }
+}
+
+fn password(name: &str, label: &str, autocomplete: &str) -> Markup {
+    html! {
+        div.field {
+            label for=(name) { (label) }
+            input.input type="password" id=(name) name=(name) autocomplete=(autocomplete) required;
+        }
+    }
+}
+
+fn moment(seconds: i64) -> Markup {
+    let text = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|moment| moment.format(&Rfc3339).ok());
+    html! { @if let Some(text) = text { time datetime=(text) { (text) } } }
+}
