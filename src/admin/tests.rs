@@ -477,7 +477,8 @@ async fn the_owner_of_the_socket_is_told_who_they_are() {
 async fn the_port_offers_nobody_more_than_is_public_and_under_its_own_names_only() {
     let hosts = vec![Host::parse("localhost").expect("a host")];
     let door = Door(port_router(state().await, hosts, Way::default(), false));
-    for path in ["/", "/livez", "/ca.pem"] {
+    assert_eq!(door.get("/").await.fields["location"], "/sign-in");
+    for path in ["/sign-in", "/livez", "/ca.pem"] {
         let reply = door.get(path).await;
         assert_eq!(reply.status, 200, "{path}");
         let policy = reply.fields["content-security-policy"].to_str().expect("text");

@@ -11,9 +11,11 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::AppError;
@@ -23,6 +25,7 @@ use crate::drain::Drain;
 use crate::members::Members;
 use crate::origin::Host;
 use crate::serve;
+use crate::tls::{CertifiedPair, Presented};
 
 /// Visitors of the port at a time.
 const VISITORS: usize = 128;
@@ -41,6 +44,7 @@ pub(super) struct Doors {
     state: State,
     hosts: Vec<Host>,
     way: Way,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Doors {
@@ -50,10 +54,11 @@ impl Doors {
             serve::listen(*address, false).map_err(|source| AppError::listen("admin.listen", *address, &source))
         };
         let listeners: Vec<TcpListener> = config.admin.listen.iter().map(bind).collect::<Result<_, _>>()?;
+        let tls = acceptor(config)?;
         let socket = bind_socket(&super::admin_socket(config))?;
         let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
         let state = State { base: base(config, bound).into(), ..state };
-        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), way: way(config) })
+        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), way: way(config), tls })
     }
 
     /// Says how the first person gets in, as long as nobody has an account. The link is a credential in
@@ -78,9 +83,11 @@ impl Doors {
             let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
             // With somebody in front, visitors from elsewhere look as if they were local.
             let port = admin::port_router(self.state.clone(), self.hosts.clone(), self.way, local && !self.way.fronted);
-            let (drain, room) = (drain.clone(), Arc::clone(&room));
+            let (drain, room, tls) = (drain.clone(), Arc::clone(&room), self.tls.clone());
             tasks.spawn(async move {
-                ended(serve::accept(listener, drain, move |stream, peer| welcome(stream, peer, &port, &room)).await);
+                ended(
+                    serve::accept(listener, drain, move |stream, peer| welcome((stream, peer), tls.as_ref(), &port, &room)).await,
+                );
             });
         }
         tasks.spawn(tidy(Arc::clone(&self.state.members), drain.clone()));
@@ -94,22 +101,49 @@ impl Doors {
 
 /// Serves one visitor of the port, if there is room. Nobody is known here yet, so nobody may stay
 /// for long or in numbers.
-fn welcome(stream: TcpStream, peer: SocketAddr, port: &Router, room: &Arc<Semaphore>) {
+fn welcome((stream, peer): (TcpStream, SocketAddr), tls: Option<&TlsAcceptor>, port: &Router, room: &Arc<Semaphore>) {
     let Ok(permit) = Arc::clone(room).try_acquire_owned() else { return };
     let service = port.clone().map_request(move |mut request: http::Request<_>| {
         request.extensions_mut().insert(Peer(peer.ip()));
         request
     });
     let service = TowerToHyperService::new(service);
+    let tls = tls.cloned();
     tokio::spawn(async move {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
-            .serve_connection(TokioIo::new(stream), service);
-        // A visitor who goes away early is nobody's fault.
-        let _ = tokio::time::timeout(LONGEST, connection).await;
+        let visit = async {
+            let Some(tls) = tls else { return talk(stream, service).await };
+            // Who speaks something else, or does not trust the certificate, has gone already.
+            if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+                talk(stream, service).await;
+            }
+        };
+        let _ = tokio::time::timeout(LONGEST, visit).await;
         drop(permit);
     });
+}
+
+async fn talk<S, V>(stream: S, service: V)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    V: hyper::service::HttpService<hyper::body::Incoming, ResBody = axum::body::Body>,
+    V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    // A visitor who goes away early is nobody's fault.
+    let _ = connection.await;
+}
+
+/// TLS by the files that the configuration names.
+fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, AppError> {
+    let Some(AdminTls::Files(files)) = &config.admin.tls else { return Ok(None) };
+    let pair = CertifiedPair::load(&files.certificate, &files.key);
+    let pair = pair.map_err(|fault| config.fault("admin.tls", fault.to_string()))?;
+    let server =
+        Presented::new(&pair).server_config().map_err(|fault| AppError::Start(format!("TLS cannot be set up: {fault}")))?;
+    Ok(Some(TlsAcceptor::from(server)))
 }
 
 /// Removes sessions and invitations that are over, now and then.

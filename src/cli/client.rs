@@ -1,6 +1,6 @@
-//! The way from the command line to secrets and runners: the REST API, always.
+//! The way from the command line to what the server keeps: the REST API, always.
 //!
-//! With a server running it answers on its socket; with none, the store is opened here and the
+//! With a server running it answers on its socket, or over the network (`remote`); with none, the store is opened here and the
 //! same routes answer in this process. So there is one set of rules, and one code path.
 
 use std::io::ErrorKind;
@@ -18,7 +18,9 @@ use tokio::net::UnixStream;
 use tower::ServiceExt;
 use zeroize::Zeroizing;
 
+use super::Place;
 use super::error::CliError;
+use super::remote::Remote;
 use crate::config::{Config, Engine};
 use crate::drain::Drain;
 use crate::{admin, app};
@@ -35,6 +37,8 @@ const PAGE: usize = 1000;
 pub(super) enum Api {
     /// A running server, through its socket.
     Server(std::path::PathBuf),
+    /// One elsewhere.
+    Remote(Remote),
     /// This process, the server being stopped.
     Here {
         /// The same routes as on the socket.
@@ -81,11 +85,11 @@ impl Call {
         Self { revision, ..self }
     }
 
-    fn into_request<B>(self, body: impl FnOnce(Bytes) -> B) -> Result<Request<B>, CliError> {
+    pub(super) fn into_request<B>(self, host: &str, body: impl FnOnce(Bytes) -> B) -> Result<Request<B>, CliError> {
         let mut request = Request::builder()
             .method(self.method)
             .uri(format!("/api/v1{}", self.path))
-            .header(HOST, "localhost")
+            .header(HOST, host)
             .header(CONTENT_TYPE, "application/json");
         if let Some(revision) = self.revision {
             request = request.header(IF_MATCH, revision);
@@ -98,16 +102,19 @@ impl Call {
 
 impl Api {
     /// Finds out who answers.
-    pub(super) async fn open(config: &Config) -> Result<Self, CliError> {
-        Self::find(config, true).await
+    pub(super) async fn open(place: &Place) -> Result<Self, CliError> {
+        Self::find(place, true).await
     }
 
     /// The same for what can only be done where something is: nothing is made.
-    pub(super) async fn open_present(config: &Config) -> Result<Self, CliError> {
-        Self::find(config, false).await
+    pub(super) async fn open_present(place: &Place) -> Result<Self, CliError> {
+        Self::find(place, false).await
     }
 
-    async fn find(config: &Config, may_begin: bool) -> Result<Self, CliError> {
+    async fn find(Place { config, remote }: &Place, may_begin: bool) -> Result<Self, CliError> {
+        if let Some(remote) = remote {
+            return Ok(Self::Remote(remote.clone()));
+        }
         let socket = app::admin_socket(config);
         match UnixStream::connect(&socket).await {
             Ok(stream) => check_peer(&stream, &socket, config).map(|()| Self::Server(socket)),
@@ -170,6 +177,7 @@ impl Api {
     async fn exchange(&self, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), CliError> {
         match self {
             Self::Server(socket) => over_socket(socket, call).await,
+            Self::Remote(remote) => remote.exchange(call).await,
             Self::Here { router, lasting } => {
                 let is_write = call.method != Method::GET && !call.path.ends_with("/request-tests");
                 if is_write && !lasting {
@@ -177,7 +185,7 @@ impl Api {
                         "store.engine is \"memory\" and no server is running, so nothing would be kept; start the server first",
                     ));
                 }
-                let request = call.into_request(Body::from)?;
+                let request = call.into_request("localhost", Body::from)?;
                 let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
                 collected(response).await
             }
@@ -211,13 +219,13 @@ async fn over_socket(socket: &std::path::Path, call: Call) -> Result<(StatusCode
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| lost(&fault))?;
     let connection = tokio::spawn(connection);
-    let response = sender.send_request(call.into_request(Full::new)?).await.map_err(|fault| lost(&fault))?;
+    let response = sender.send_request(call.into_request("localhost", Full::new)?).await.map_err(|fault| lost(&fault))?;
     let answer = collected(response).await;
     connection.abort();
     answer
 }
 
-async fn collected<B>(response: http::Response<B>) -> Result<(StatusCode, HeaderMap, Bytes), CliError>
+pub(super) async fn collected<B>(response: http::Response<B>) -> Result<(StatusCode, HeaderMap, Bytes), CliError>
 where
     B: http_body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -15,12 +15,16 @@ mod exec;
 mod health;
 mod java;
 mod logs;
+mod member;
+mod organization;
 mod out;
+mod remote;
 mod runner;
 mod secret;
 mod serve;
 mod shield;
 mod test;
+mod token;
 mod trust_files;
 mod value;
 mod variables;
@@ -31,6 +35,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::error::CliError;
+use self::remote::{Remote, RemoteArguments};
 use crate::config::Config;
 
 /// A forward HTTP proxy that injects secrets.
@@ -43,8 +48,16 @@ pub struct Cli {
     /// The config file. Without it `SUBROSA_CONFIG` names one, and otherwise the defaults hold.
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArguments,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Where a command is carried out: by the server that the config describes, or by one elsewhere.
+struct Place {
+    config: Config,
+    remote: Option<Remote>,
 }
 
 #[derive(Subcommand)]
@@ -59,6 +72,15 @@ enum Command {
     /// Create and revoke runners.
     #[command(subcommand)]
     Runner(runner::Command),
+    /// Invite people, and say what they may do.
+    #[command(subcommand)]
+    Member(member::Command),
+    /// API tokens for automation.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// What secrets, runners and members belong to.
+    #[command(subcommand)]
+    Organization(organization::Command),
     /// Say what would happen to a request, without sending it (or with --send, for real).
     Test(test::Arguments),
     /// Print the environment that sends a runner through the proxy.
@@ -99,6 +121,12 @@ pub fn run() -> ExitCode {
 
 impl Cli {
     async fn dispatch(self) -> Result<(), CliError> {
+        let remote = self.remote.resolve()?;
+        if remote.is_some() && !self.command.speaks_the_api() {
+            return Err(CliError::usage(
+                "--server is for commands about secrets, runners, members, tokens, organizations and tests",
+            ));
+        }
         // What needs no configuration must work beside a broken one.
         match self.command {
             Command::Completions(arguments) => return completions::run(&arguments),
@@ -117,16 +145,21 @@ impl Cli {
         if self.command.holds_values() {
             shield::keep_memory();
         }
+        let place = Place { config, remote };
+        let config = &place.config;
         match self.command {
-            Command::Serve => serve::run(config).await,
-            Command::Secret(command) => secret::run(&config, command).await,
-            Command::Runner(command) => runner::run(&config, command).await,
-            Command::Test(arguments) => test::run(&config, &arguments).await,
-            Command::Env(arguments) => env::run(&config, &arguments),
-            Command::Run(arguments) => exec::run(&config, &arguments),
-            Command::Ca(command) => ca::run(&config, &command),
-            Command::Config(command) => config::run(&config, &command),
-            Command::Health => health::run(&config).await,
+            Command::Serve => serve::run(place.config).await,
+            Command::Secret(command) => secret::run(&place, command).await,
+            Command::Runner(command) => runner::run(&place, command).await,
+            Command::Member(command) => member::run(&place, command).await,
+            Command::Token(command) => token::run(&place, command).await,
+            Command::Organization(command) => organization::run(&place, command).await,
+            Command::Test(arguments) => test::run(&place, &arguments).await,
+            Command::Env(arguments) => env::run(config, &arguments),
+            Command::Run(arguments) => exec::run(config, &arguments),
+            Command::Ca(command) => ca::run(config, &command),
+            Command::Config(command) => config::run(config, &command),
+            Command::Health => health::run(config).await,
             Command::Completions(_) | Command::Demo => Ok(()),
         }
     }
@@ -136,7 +169,15 @@ impl Command {
     /// Whether keys or values come into this process. `run` becomes another program, whose limits are
     /// its own.
     fn holds_values(&self) -> bool {
-        matches!(self, Self::Serve | Self::Demo | Self::Secret(_) | Self::Runner(_) | Self::Test(_))
+        matches!(self, Self::Serve | Self::Demo) || self.speaks_the_api()
+    }
+
+    /// Whether it is carried out by whoever holds the store, here or elsewhere.
+    fn speaks_the_api(&self) -> bool {
+        matches!(
+            self,
+            Self::Secret(_) | Self::Runner(_) | Self::Member(_) | Self::Token(_) | Self::Organization(_) | Self::Test(_)
+        )
     }
 }
 

@@ -4,11 +4,11 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::Place;
 use super::client::{Api, Call, of};
 use super::error::CliError;
 use super::out;
 use super::secret::{Of, text, texts};
-use crate::config::Config;
 use crate::secret::RunnerName;
 use crate::tls::CertificateName;
 
@@ -87,10 +87,10 @@ pub(super) enum Command {
 }
 
 /// Carries the command out.
-pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliError> {
+pub(super) async fn run(place: &Place, command: Command) -> Result<(), CliError> {
     let api = match command {
-        Command::Create { .. } => Api::open(config).await?,
-        _ => Api::open_present(config).await?,
+        Command::Create { .. } => Api::open(place).await?,
+        _ => Api::open_present(place).await?,
     };
     match command {
         Command::Create { name, secrets, hosts, certificate, of: whose, json } => {

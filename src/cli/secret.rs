@@ -4,11 +4,11 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value};
 
+use super::Place;
 use super::client::{Answer, Api, Call, of};
 use super::error::CliError;
 use super::out;
 use super::value::ValueArguments;
-use crate::config::Config;
 use crate::secret::{OrganizationName, SecretName, Surfaces};
 
 /// What to do with secrets.
@@ -121,13 +121,13 @@ pub(super) struct Edit {
 }
 
 /// Carries the command out.
-pub(super) async fn run(config: &Config, command: Command) -> Result<(), CliError> {
+pub(super) async fn run(place: &Place, command: Command) -> Result<(), CliError> {
     match command {
-        Command::Create(create) => create.run(config).await,
-        Command::List { of, json } => list(config, &of, json).await,
-        Command::Show { name, of, json } => show(config, &name, &of, json).await,
-        Command::Edit(edit) => edit.run(config).await,
-        Command::Delete { name, of, yes } => delete(config, &name, &of, yes).await,
+        Command::Create(create) => create.run(place).await,
+        Command::List { of, json } => list(place, &of, json).await,
+        Command::Show { name, of, json } => show(place, &name, &of, json).await,
+        Command::Edit(edit) => edit.run(place).await,
+        Command::Delete { name, of, yes } => delete(place, &name, &of, yes).await,
     }
 }
 
@@ -157,7 +157,7 @@ impl LimitArguments {
 }
 
 impl Create {
-    async fn run(self, config: &Config) -> Result<(), CliError> {
+    async fn run(self, place: &Place) -> Result<(), CliError> {
         let mut members = Map::new();
         members.insert("name".to_owned(), self.name.as_str().into());
         members.insert("description".to_owned(), self.description.unwrap_or_default().into());
@@ -165,14 +165,14 @@ impl Create {
         self.limits.put(&Value::Null, &mut members);
         let body = self.value.given_or_asked(self.name.as_str())?.into_body(&members)?;
         let path = of(&self.of.organization, "secrets");
-        Api::open(config).await?.send(Call::new(Method::POST, path).with_body(body)).await?;
+        Api::open(place).await?.send(Call::new(Method::POST, path).with_body(body)).await?;
         out::note(&format!("Stored. Write {{secrets.{}}} where the value belongs.", self.name));
         Ok(())
     }
 }
 
 impl Edit {
-    async fn run(self, config: &Config) -> Result<(), CliError> {
+    async fn run(self, place: &Place) -> Result<(), CliError> {
         let mut members = Map::new();
         if let Some(name) = &self.rename {
             members.insert("name".to_owned(), name.as_str().into());
@@ -191,7 +191,7 @@ impl Edit {
         if given.is_none() && members.is_empty() && self.limits.is_empty() {
             return Err(CliError::usage("say what to change; see `subrosa secret edit --help`"));
         }
-        let api = Api::open_present(config).await?;
+        let api = Api::open_present(place).await?;
         let present = api.send(Call::new(Method::GET, one(&self.of, &self.name))).await?;
         self.limits.put(&present.content["limits"], &mut members);
         let call = Call::new(Method::PATCH, one(&self.of, &self.name));
@@ -205,8 +205,8 @@ impl Edit {
     }
 }
 
-async fn list(config: &Config, whose: &Of, json: bool) -> Result<(), CliError> {
-    let api = Api::open_present(config).await?;
+async fn list(place: &Place, whose: &Of, json: bool) -> Result<(), CliError> {
+    let api = Api::open_present(place).await?;
     let secrets = Value::Array(api.all(&of(&whose.organization, "secrets"), "secrets").await?);
     if json {
         return out::line(&format!("{secrets:#}"));
@@ -242,8 +242,8 @@ fn domains(secret: &Value) -> String {
     texts(&secret["allowed_domains"], "any")
 }
 
-async fn show(config: &Config, name: &SecretName, whose: &Of, json: bool) -> Result<(), CliError> {
-    let Answer { content, .. } = Api::open_present(config).await?.send(Call::new(Method::GET, one(whose, name))).await?;
+async fn show(place: &Place, name: &SecretName, whose: &Of, json: bool) -> Result<(), CliError> {
+    let Answer { content, .. } = Api::open_present(place).await?.send(Call::new(Method::GET, one(whose, name))).await?;
     if json {
         return out::line(&format!("{content:#}"));
     }
@@ -276,8 +276,8 @@ fn last_use(last: &Value) -> String {
     format!("{} by {runner} towards {} on {}", text(&last["at"]), text(&last["host"]), text(&last["surface"]))
 }
 
-async fn delete(config: &Config, name: &SecretName, whose: &Of, yes: bool) -> Result<(), CliError> {
-    let api = Api::open_present(config).await?;
+async fn delete(place: &Place, name: &SecretName, whose: &Of, yes: bool) -> Result<(), CliError> {
+    let api = Api::open_present(place).await?;
     let Answer { content, revision } = api.send(Call::new(Method::GET, one(whose, name))).await?;
     if !yes {
         out::note(&format!("Last use of {name}: {}.", last_use(&content["last_use"])));

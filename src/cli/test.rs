@@ -10,11 +10,11 @@ use clap::Args;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::Place;
 use super::client::{Api, Call, of};
 use super::error::CliError;
 use super::out;
 use super::secret::{Of, text};
-use crate::config::Config;
 use crate::secret::RunnerName;
 
 /// The largest body that is read: more is refused anyway.
@@ -60,10 +60,10 @@ pub(super) struct Arguments {
 }
 
 /// Prints the findings; a refused request makes the exit code 1.
-pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result<(), CliError> {
+pub(super) async fn run(place: &Place, arguments: &Arguments) -> Result<(), CliError> {
     let content = arguments.content()?;
     let call = Call::new(Method::POST, of(&arguments.of.organization, "request-tests")).with_json(&content);
-    let findings = Api::open(config).await?.send(call).await?.content;
+    let findings = Api::open(place).await?.send(call).await?.content;
     out::line(&if arguments.json { format!("{findings:#}") } else { report(&findings) })?;
     if findings["outcome"] == "forwarded" { Ok(()) } else { Err(CliError::Said) }
 }

@@ -69,17 +69,17 @@ fn proxy_tls(config: &Config) -> Result<(), Fault> {
 }
 
 fn admin_tls(config: &Config) -> Result<(), Fault> {
-    if let Some(AdminTls::Files(_)) = config.admin.tls {
-        let text = "this version does not do TLS on the admin port itself yet; \
-                    listen on loopback, or say \"terminated-elsewhere\" where something in front does it";
-        return fault("admin.tls", text);
+    if let Some(AdminTls::Files(files)) = &config.admin.tls
+        && (files.certificate.as_os_str().is_empty() || files.key.as_os_str().is_empty())
+    {
+        return fault("admin.tls", "this is empty; name both files, or leave it out");
     }
     match config.admin.listen.iter().find(|address| !address.ip().is_loopback()) {
         Some(address) if config.admin.tls.is_none() => fault(
             "admin.listen",
             format!(
                 "{address} is reachable from other machines and needs TLS; \
-                 listen on loopback, or set admin.tls = \"terminated-elsewhere\" where something in front does it"
+                 name a certificate and its key with admin.tls, or say \"terminated-elsewhere\" where something in front does it"
             ),
         ),
         _ => Ok(()),

@@ -153,7 +153,7 @@ fn contradictions_stop_the_start() {
         ("[proxy]\nlisten_tls = [\"127.0.0.1:1\"]", "proxy.listen_tls", 2, "needs a certificate"),
         ("[proxy]\ntls = { certificate = \"c\", key = \"k\" }", "proxy.tls", 2, "proxy.listen_tls"),
         ("[admin]\n\nlisten = [\"0.0.0.0:9\"]", "admin.listen", 3, "needs TLS"),
-        ("[admin]\ntls = { certificate = \"c\", key = \"k\" }", "admin.tls", 2, "not do TLS"),
+        ("[admin]\ntls = { certificate = \"\", key = \"k\" }", "admin.tls", 2, "name both files"),
         ("[intercept]\nca_key = \"certs/ca-key.pem\"", "intercept.ca_key", 2, "beside or below the CA certificate"),
         ("[intercept]\nca_key = \"./x/../certs/k/ca.pem\"", "intercept.ca_key", 2, "beside or below the CA certificate"),
         ("[intercept]\nca_key = \"data/ca-key.pem\"", "intercept.ca_key", 2, "backup"),

@@ -13,6 +13,7 @@ mod leaves;
 mod listener;
 mod pair;
 mod pem;
+mod presented;
 #[cfg(test)]
 mod test_openssl;
 mod trust;
@@ -27,6 +28,7 @@ pub use leaf::LeafError;
 pub use leaves::Leaves;
 pub use listener::{ListenerError, listener_config};
 pub use pair::{CertifiedPair, PairError};
+pub use presented::Presented;
 pub use trust::{Roots, TrustError, client_config, for_proxy};
 
 /// HTTP/1.1, as TLS calls it (RFC 7301).

@@ -181,10 +181,7 @@ fn account(visit: &Visit) -> Markup {
                 }
                 (icon::CHEVRONS)
             }
-            div.menu-panel {
-                a href="/account" { "Your account" }
-                form method="post" action="/sign-out" { (visit.csrf()) button type="submit" { "Sign out" } }
-            }
+            div.menu-panel { a href="/account" { "Your account, signing out" } }
         }
     }
 }

@@ -43,6 +43,14 @@ impl Ca {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("set");
     }
 
+    /// A certificate for these names and its key, both PEM.
+    pub fn issue(&self, names: &[&str]) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let certificate = rcgen::CertificateParams::new(names).expect("names").signed_by(&key, &self.issuer);
+        (certificate.expect("a certificate").pem(), key.serialize_pem())
+    }
+
     pub fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
         self.acceptor_for(names, None)
     }
