@@ -1,72 +1,158 @@
 //! The manifest: which records there are, at which revision and under which name.
 //!
-//! It is the header of an envelope without a payload, written in the same commit as every record,
-//! so that a record that is missing, old or brought back is noticed.
-//!
-//! KNOWN LIMIT: it is one record, so each write costs in proportion to the number of records
-//! (about 100 bytes each).
+//! It lies in pages, one for each beginning of ids, and a root that lists the pages with their
+//! revisions; each is the header of an envelope without a payload. A record's page and the root are
+//! written in the same commit as the record, so that one that is missing, old or brought back is
+//! noticed, and a write costs a 256th of what a list in one piece would.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::record::RecordKey;
 use super::{LedgerError, SealError, Sealer};
 use crate::seal::Envelope;
 
+/// Where the root lies, and what the keys of the pages begin with.
 pub(super) const KEY: &str = "manifest";
 const FORMAT: u32 = 1;
-const KIND: &str = "manifest";
+const ROOT: &str = "manifest";
+const PAGE: &str = "manifest page";
+/// Hexadecimal digits of an id that say on which page it stands.
+const DIGITS: usize = 2;
 
 /// The revision and the name of one record.
 pub(super) type Line = (u64, Arc<str>);
 
 /// The list of live records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
-    format: u32,
-    kind: String,
+    revision: u64,
+    pages: BTreeMap<String, Arc<Page>>,
+}
+
+/// The records whose ids begin alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Page {
     revision: u64,
     records: BTreeMap<String, Line>,
 }
 
+/// The root as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRoot {
+    format: u32,
+    kind: String,
+    revision: u64,
+    pages: BTreeMap<String, u64>,
+}
+
+/// A page as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPage {
+    format: u32,
+    kind: String,
+    page: String,
+    revision: u64,
+    records: BTreeMap<String, Line>,
+}
+
+/// A manifest after a change, with what has to be stored for it: keys and envelopes.
+pub(super) struct Next {
+    pub(super) manifest: Manifest,
+    pub(super) envelopes: [(String, Vec<u8>); 2],
+}
+
 impl Manifest {
     pub(super) fn empty() -> Self {
-        Self { format: FORMAT, kind: KIND.to_owned(), revision: 0, records: BTreeMap::new() }
+        Self { revision: 0, pages: BTreeMap::new() }
     }
 
-    /// Opens the manifest, or says in one sentence why the store as a whole cannot be used.
-    pub(super) fn open(sealer: &Sealer, envelope: &[u8]) -> Result<Self, LedgerError> {
-        let broken = |reason: String| LedgerError::ManifestBroken { reason };
-        sealer.open(envelope).map_err(|error| match error {
-            SealError::WrongKey { sealed_with, given } => LedgerError::WrongKey { sealed_with, given },
-            other => broken(other.to_string()),
-        })?;
-        let header = Envelope::parse(envelope).map_err(|error| broken(error.to_string()))?.unverified_header();
-        let manifest: Self = serde_json::from_slice(header).map_err(|_| broken("it cannot be read".to_owned()))?;
-        if manifest.format != FORMAT || manifest.kind != KIND {
-            return Err(broken("another record lies in its place, or one of a later version of subrosa".to_owned()));
+    /// Opens the manifest, or says in one sentence why the store as a whole cannot be used. `stored` has
+    /// what lies under a key.
+    pub(super) fn open<'a>(sealer: &Sealer, root: &[u8], stored: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, LedgerError> {
+        let root: StoredRoot = opened(sealer, root)?;
+        if root.format != FORMAT || root.kind != ROOT {
+            return Err(misplaced());
         }
-        Ok(manifest)
+        let pages = root.pages.into_iter().map(|(name, revision)| {
+            let bytes = stored(&page_key(&name)).ok_or_else(|| broken(format!("its page {name} is missing")))?;
+            Page::open(sealer, bytes, &name, revision).map(|page| (name, Arc::new(page)))
+        });
+        Ok(Self { revision: root.revision, pages: pages.collect::<Result<_, _>>()? })
     }
 
-    pub(super) fn seal(&self, sealer: &Sealer) -> Result<Vec<u8>, SealError> {
-        sealer.seal_metadata(&serde_json::to_vec(self).expect("a manifest has text keys only"))
+    /// The envelope of the root.
+    pub(super) fn seal_root(&self, sealer: &Sealer) -> Result<Vec<u8>, SealError> {
+        let pages = self.pages.iter().map(|(name, page)| (name.clone(), page.revision)).collect();
+        let root = StoredRoot { format: FORMAT, kind: ROOT.to_owned(), revision: self.revision, pages };
+        sealer.seal_metadata(&serde_json::to_vec(&root).expect("a manifest has text keys only"))
     }
 
     /// The manifest after one record was put at a revision, or removed.
-    pub(super) fn with(&self, key: &RecordKey, line: Option<Line>) -> Self {
-        let mut next = Self { revision: self.revision + 1, ..self.clone() };
+    pub(super) fn with(&self, sealer: &Sealer, key: &RecordKey, line: Option<Line>) -> Result<Next, SealError> {
+        let mut manifest = Self { revision: self.revision + 1, ..self.clone() };
+        let name = key.id.get(..DIGITS).unwrap_or(&key.id).to_owned();
+        let page = Arc::make_mut(manifest.pages.entry(name.clone()).or_default());
+        page.revision += 1;
         match line {
-            Some(line) => next.records.insert(key.to_string(), line),
-            None => next.records.remove(&key.to_string()),
+            Some(line) => page.records.insert(key.to_string(), line),
+            None => page.records.remove(&key.to_string()),
         };
-        next
+        let page = (page_key(&name), page.seal(&name, sealer)?);
+        let root = (KEY.to_owned(), manifest.seal_root(sealer)?);
+        Ok(Next { manifest, envelopes: [page, root] })
     }
 
     pub(super) fn records(&self) -> impl Iterator<Item = (&String, &Line)> {
-        self.records.iter()
+        self.pages.values().flat_map(|page| page.records.iter())
     }
+}
+
+impl Page {
+    fn open(sealer: &Sealer, envelope: &[u8], name: &str, revision: u64) -> Result<Self, LedgerError> {
+        let page: StoredPage = opened(sealer, envelope)?;
+        if page.format != FORMAT || page.kind != PAGE || page.page != name {
+            return Err(misplaced());
+        }
+        if page.revision != revision {
+            let found = page.revision;
+            return Err(broken(format!(
+                "its page {name} is revision {found}, and {revision} is listed: one of the two was put back"
+            )));
+        }
+        Ok(Self { revision, records: page.records })
+    }
+
+    fn seal(&self, name: &str, sealer: &Sealer) -> Result<Vec<u8>, SealError> {
+        let Self { revision, records } = self.clone();
+        let page = StoredPage { format: FORMAT, kind: PAGE.to_owned(), page: name.to_owned(), revision, records };
+        sealer.seal_metadata(&serde_json::to_vec(&page).expect("a page has text keys only"))
+    }
+}
+
+fn page_key(name: &str) -> String {
+    format!("{KEY}/{name}")
+}
+
+/// What an envelope's header says, once it has authenticated.
+fn opened<T: DeserializeOwned>(sealer: &Sealer, envelope: &[u8]) -> Result<T, LedgerError> {
+    sealer.open(envelope).map_err(|error| match error {
+        SealError::WrongKey { sealed_with, given } => LedgerError::WrongKey { sealed_with, given },
+        other => broken(other.to_string()),
+    })?;
+    let header = Envelope::parse(envelope).map_err(|error| broken(error.to_string()))?.unverified_header();
+    serde_json::from_slice(header).map_err(|_| misplaced())
+}
+
+fn misplaced() -> LedgerError {
+    broken("another record lies in the place of a part of it, or one of a later version of subrosa".to_owned())
+}
+
+fn broken(reason: String) -> LedgerError {
+    LedgerError::ManifestBroken { reason }
 }

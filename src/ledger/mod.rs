@@ -2,8 +2,8 @@
 //! refused and named.
 //!
 //! Each record lies under `record/{kind}/{organization}/{id}`, and its authenticated header says
-//! exactly that. The sealed manifest lists every record with its revision and is part of every
-//! commit. So a record that was altered, exchanged, renamed, set back, brought back or taken away
+//! exactly that. The sealed manifest lists every record with its revision; what a write changes of it is
+//! part of the write's commit. So a record that was altered, exchanged, renamed, set back, brought back or taken away
 //! in the store is found when the ledger opens; it is kept as [`Faulty`] and harms nobody else.
 //! (A whole store set back to an older whole is not noticed: KNOWN GAP.)
 //!
@@ -12,6 +12,7 @@
 //! store are not followed yet; `sled` and `memory` cannot be shared.
 
 mod manifest;
+mod names;
 mod open;
 mod record;
 
@@ -26,7 +27,8 @@ pub use record::{Draft, Entry, Faulty, Header, Kind, Record, RecordKey};
 use crate::seal::{KeyId, SealError, Sealer};
 use crate::secret::{OrganizationName, SecretValue};
 use crate::store::{Backend, Expect, StoreError, Write};
-use manifest::Manifest;
+use manifest::{Manifest, Next};
+use names::Names;
 
 /// Why the ledger cannot be opened, or did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ struct Book {
     /// Versions of the store by its keys, the manifest's included.
     versions: HashMap<String, u64>,
     entries: BTreeMap<RecordKey, Entry>,
+    names: Names,
     followers: Vec<(Kind, Arc<dyn Follower>)>,
 }
 
@@ -242,20 +245,19 @@ impl Inner {
     async fn put(&self, record: Record, revision: Option<u64>) -> Result<Arc<Record>, LedgerError> {
         let _one = self.writer.lock().await;
         let key = record.key.to_string();
-        let (manifest, mut writes) = {
+        let (manifest, writes) = {
             let book = self.book();
             book.check_revision(&record.key, revision)?;
             book.check_name(&record)?;
             let line = (record.header.revision, record.header.name.clone());
-            let manifest = book.manifest.with(&record.key, Some(line));
-            let expect = book.versions.get(&key).map_or(Expect::Absent, |version| Expect::Version(*version));
-            (manifest, vec![Write::Put { key: key.clone(), expect, bytes: record.envelope.clone() }])
+            let next = book.manifest.with(&self.sealer, &record.key, Some(line))?;
+            book.writes(next, Some(book.put(key, record.envelope.clone())))
         };
-        writes.push(self.manifest_write(&manifest)?);
+        let put: Vec<String> = writes.iter().filter_map(put_key).collect();
         let versions = self.backend.commit(writes).await?;
         let record = Arc::new(record);
         let mut book = self.book();
-        book.versions.extend([key, manifest::KEY.to_owned()].into_iter().zip(versions));
+        book.versions.extend(put.into_iter().zip(versions));
         book.enter(manifest, &record.key, Some(Entry::Sound(record.clone())));
         Ok(record)
     }
@@ -263,7 +265,7 @@ impl Inner {
     async fn remove(&self, key: RecordKey, revision: Option<u64>) -> Result<(), LedgerError> {
         let _one = self.writer.lock().await;
         let text = key.to_string();
-        let (manifest, mut writes) = {
+        let (manifest, writes) = {
             let book = self.book();
             let entry = book.entries.get(&key).ok_or(LedgerError::Stale)?;
             if revision.is_some() && entry.revision().is_some() && entry.revision() != revision {
@@ -271,28 +273,40 @@ impl Inner {
             }
             // A record that is listed and missing has nothing to remove but its line.
             let version = book.versions.get(&text);
-            let writes: Vec<_> =
-                version.map(|version| Write::Remove { key: text.clone(), version: *version }).into_iter().collect();
-            (book.manifest.with(&key, None), writes)
+            let removal = version.map(|version| Write::Remove { key: text.clone(), version: *version });
+            book.writes(book.manifest.with(&self.sealer, &key, None)?, removal)
         };
-        writes.push(self.manifest_write(&manifest)?);
+        let put: Vec<String> = writes.iter().filter_map(put_key).collect();
         let versions = self.backend.commit(writes).await?;
         let mut book = self.book();
         book.versions.remove(&text);
-        book.versions.extend([manifest::KEY.to_owned()].into_iter().zip(versions));
+        book.versions.extend(put.into_iter().zip(versions));
         book.enter(manifest, &key, None);
         Ok(())
     }
+}
 
-    fn manifest_write(&self, manifest: &Manifest) -> Result<Write, SealError> {
-        let bytes = manifest.seal(&self.sealer)?;
-        let version = self.book().versions.get(manifest::KEY).copied();
-        let expect = version.map_or(Expect::Absent, Expect::Version);
-        Ok(Write::Put { key: manifest::KEY.to_owned(), expect, bytes })
+/// The key of a put.
+fn put_key(write: &Write) -> Option<String> {
+    match write {
+        Write::Put { key, .. } => Some(key.clone()),
+        Write::Remove { .. } => None,
     }
 }
 
 impl Book {
+    /// A put over what is there now.
+    fn put(&self, key: String, bytes: Vec<u8>) -> Write {
+        let expect = self.versions.get(&key).map_or(Expect::Absent, |version| Expect::Version(*version));
+        Write::Put { key, expect, bytes }
+    }
+
+    /// A change of a record with what it changes of the manifest.
+    fn writes(&self, next: Next, change: Option<Write>) -> (Manifest, Vec<Write>) {
+        let of_manifest = next.envelopes.into_iter().map(|(key, bytes)| self.put(key, bytes));
+        (next.manifest, change.into_iter().chain(of_manifest).collect())
+    }
+
     fn of_kind(&self, kind: &Kind) -> Vec<Entry> {
         self.entries.values().filter(|entry| entry.key().kind == *kind).cloned().collect()
     }
@@ -303,14 +317,8 @@ impl Book {
     }
 
     fn check_name(&self, record: &Record) -> Result<(), LedgerError> {
-        let rival = self.entries.values().any(|entry| {
-            let key = entry.key();
-            *key != record.key
-                && key.kind == record.key.kind
-                && key.organization == record.key.organization
-                && entry.held_name() == Some(&record.header.name)
-        });
-        if rival { Err(LedgerError::NameTaken) } else { Ok(()) }
+        let taken = self.names.is_taken(&record.key, &record.header.name);
+        if taken { Err(LedgerError::NameTaken) } else { Ok(()) }
     }
 
     fn enter(&mut self, manifest: Manifest, key: &RecordKey, now: Option<Entry>) {
@@ -318,10 +326,13 @@ impl Book {
         for (_, follower) in self.followers.iter().filter(|(kind, _)| *kind == key.kind) {
             follower.changed(key, now.as_ref());
         }
-        match now {
-            Some(entry) => self.entries.insert(key.clone(), entry),
-            None => self.entries.remove(key),
-        };
+        if let Some(before) = self.entries.remove(key) {
+            self.names.free(&before);
+        }
+        if let Some(entry) = now {
+            self.names.hold(&entry);
+            self.entries.insert(key.clone(), entry);
+        }
     }
 }
 

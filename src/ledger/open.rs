@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::manifest::{self, Line, Manifest};
+use super::names::Names;
 use super::record::{Entry, Faulty, Header, Record, RecordKey};
 use super::{Book, LedgerError};
 use crate::seal::{Envelope, Sealer};
@@ -14,13 +15,13 @@ pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book,
     let mut stored: HashMap<String, Stored> =
         backend.load().await?.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
     let manifest = match stored.get(manifest::KEY) {
-        Some(stored) => Manifest::open(sealer, &stored.bytes)?,
+        Some(root) => Manifest::open(sealer, &root.bytes, |key| Some(stored.get(key)?.bytes.as_slice()))?,
         None if stored.is_empty() => return begin(backend, sealer).await,
         None => return Err(missing(stored.values(), sealer)),
     };
     let versions = stored.iter().map(|(key, stored)| (key.clone(), stored.version)).collect();
     stored.remove(manifest::KEY);
-    let mut entries = BTreeMap::new();
+    let (mut entries, mut names) = (BTreeMap::new(), Names::default());
     for (text, line) in manifest.records() {
         // Every line was sealed by this program; one that is no key could be neither read nor removed.
         let Some(key) = RecordKey::parse(text) else {
@@ -30,6 +31,7 @@ pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book,
             Some(stored) => judge(sealer, key, line, stored.bytes),
             None => faulty(key, Some(line.1.clone()), true, "it is listed and missing"),
         };
+        names.hold(&entry);
         entries.insert(entry.key().clone(), entry);
     }
     for (text, stored) in stored {
@@ -38,17 +40,17 @@ pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book,
         let entry = faulty(key, claimed_name(&stored.bytes), false, reason);
         entries.insert(entry.key().clone(), entry);
     }
-    Ok(Book { manifest, versions, entries, followers: Vec::new() })
+    Ok(Book { manifest, versions, entries, names, followers: Vec::new() })
 }
 
 /// A store used for the first time: the manifest ties it to the key from now on.
 async fn begin(backend: &dyn Backend, sealer: &Sealer) -> Result<Book, LedgerError> {
     let manifest = Manifest::empty();
-    let bytes = manifest.seal(sealer)?;
+    let bytes = manifest.seal_root(sealer)?;
     let key = manifest::KEY.to_owned();
     let versions = backend.commit(vec![Write::Put { key: key.clone(), expect: Expect::Absent, bytes }]).await?;
     let versions = std::iter::once(key).zip(versions).collect();
-    Ok(Book { manifest, versions, entries: BTreeMap::new(), followers: Vec::new() })
+    Ok(Book { manifest, versions, entries: BTreeMap::new(), names: Names::default(), followers: Vec::new() })
 }
 
 /// Without its manifest a store says through its records whether at least the key is right.

@@ -7,7 +7,7 @@ use super::{Members, MembersError, Role, draft, home, kind};
 use crate::ledger::{Kind, LedgerError};
 use crate::secret::{Description, OrganizationName};
 
-/// How many may be created: each is a line of the manifest that every write carries along.
+/// How many may be created, so that no list of them grows without bound.
 const MOST: usize = 1_000;
 
 /// What a record says of an organization beside its name.
