@@ -24,9 +24,11 @@ use crate::identity::{self, Identity, IdentityError, NewRunner};
 use crate::ledger::{Ledger, LedgerError};
 use crate::members::{Members, MembersError};
 use crate::metrics::Registry;
+use crate::origin::Host;
 use crate::readiness::Readiness;
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
+use crate::serve::reachable;
 use crate::store::{self, StoreError};
 use crate::tls::{self, Authority, AuthorityError, ListenerError, PairError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
@@ -188,6 +190,7 @@ impl Rooms {
             ca: ca.to_owned().into(),
             road: None,
             narrow: narrow.collect(),
+            reach: reach(config, config.proxy.listen.first().copied()),
             operations: admin::Operations {
                 registry: Arc::clone(&self.registry),
                 readiness: self.readiness.clone(),
@@ -202,6 +205,14 @@ fn organizations(config: &Config) -> Vec<OrganizationName> {
     let secrets = config.secrets.iter().map(|secret| &secret.organization);
     let runners = config.runners.iter().map(|runner| &runner.organization);
     secrets.chain(runners).chain(&config.proxy.anonymous).cloned().collect()
+}
+
+/// How runners on this machine reach the proxy that listens on `address`.
+fn reach(config: &Config, address: Option<SocketAddr>) -> admin::Reach {
+    let address = address.map(reachable);
+    let proxy = address.map(|address| (Host::Ip(address.ip()).to_string(), address.port())).unwrap_or_default();
+    let directory = config.intercept.ca_certificate.parent().unwrap_or(Path::new("."));
+    admin::Reach { proxy, certificates: std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()) }
 }
 
 /// That every value which the configuration names can be had. Nothing is started or made.

@@ -37,6 +37,7 @@ pub mod seal;
 pub mod upstream;
 
 // Parsed words everybody shares.
+pub mod runtimes;
 pub mod secret;
 pub mod serve;
 pub mod tls;

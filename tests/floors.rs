@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["ledger"],
     &["audit", "store", "token"],
     &["inject", "seal", "upstream"],
-    &["secret", "serve", "tls"],
+    &["runtimes", "secret", "serve", "tls"],
     &["drain", "metrics", "origin", "readiness"],
 ];
 

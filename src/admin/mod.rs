@@ -9,6 +9,7 @@ mod access;
 mod api;
 mod authenticate;
 mod body;
+mod certificates;
 mod entrance;
 mod errand;
 mod extract;
@@ -24,13 +25,11 @@ mod session;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State as Shared};
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Extension, Router};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
 
 use self::authenticate::Gatekeeper;
 pub use self::authenticate::Peer;
@@ -66,8 +65,19 @@ pub struct State {
     pub road: Option<Arc<dyn Road>>,
     /// `injection.narrow`: for these hosts these surfaces only.
     pub narrow: Arc<[(Vec<DomainPattern>, Surfaces)]>,
+    /// How runners reach the proxy, as far as the server knows.
+    pub reach: Reach,
     /// How the server does.
     pub operations: Operations,
+}
+
+/// Where runners find the proxy and the certificates, seen from the server's own machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Host and port of the proxy.
+    pub proxy: (String, u16),
+    /// The directory of the CA's certificate, absolute.
+    pub certificates: std::path::PathBuf,
 }
 
 impl State {
@@ -100,8 +110,12 @@ pub fn port_router(state: State, hosts: Vec<Host>, way: Way, open_figures: bool)
 
 /// Everything that there is, behind the table of rights.
 fn routes() -> Router<State> {
-    let public = Router::new().route("/livez", get(ports::livez)).route("/ca.pem", get(ca));
-    let public = public.route("/readyz", get(operations::readyz)).route("/metrics", get(operations::metrics));
+    let public = Router::new().route("/livez", get(ports::livez));
+    let certificates = Router::new()
+        .route("/ca.pem", get(certificates::pem))
+        .route("/ca.der", get(certificates::der))
+        .route("/ca.p12", get(certificates::pkcs12));
+    let public = public.merge(certificates).route("/readyz", get(operations::readyz)).route("/metrics", get(operations::metrics));
     public
         .merge(entrance::routes())
         .merge(pages::routes())
@@ -119,14 +133,6 @@ fn finished(routes: Router<State>) -> Router<State> {
         // What reads content bounds it itself, and says so in our words.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(ports::careful))
-}
-
-async fn ca(Shared(state): Shared<State>) -> Result<impl IntoResponse, Problem> {
-    if state.ca.is_empty() {
-        let detail = "There is no CA certificate yet; `subrosa serve` makes it on its first start.";
-        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", detail));
-    }
-    Ok(([(CONTENT_TYPE, "application/x-pem-file")], state.ca.to_string()))
 }
 
 #[cfg(test)]

@@ -46,6 +46,11 @@ impl Problem {
         self.code
     }
 
+    /// The member of the request that is at fault, where it is one.
+    pub(super) fn field(&self) -> Option<&'static str> {
+        self.field
+    }
+
     /// The sentence.
     pub(super) fn detail(&self) -> &str {
         &self.detail

@@ -50,6 +50,7 @@ pub(super) async fn state_at(clock: crate::members::Clock) -> State {
         members: Arc::new(Members::new(ledger, [], clock).expect("random")),
         base: "http://localhost:8081".into(),
         audit: Arc::new(Audit::new()),
+        reach: Reach { proxy: ("127.0.0.1".to_owned(), 8080), certificates: "/certs".into() },
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
         road: None,
         narrow: Arc::new([(vec![DomainPattern::parse("narrow.test").expect("a pattern")], Surfaces::NONE.with(Surface::Query))]),

@@ -44,7 +44,11 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     let drain = Drain::new();
     let workers = worker_count(&config);
     let front = front::bind(&config, workers)?;
-    let doors = Doors::bind(&config, rooms.admin_state(&config, authority.certificate_pem(), &drain))?;
+    let mut state = rooms.admin_state(&config, authority.certificate_pem(), &drain);
+    // The port that was asked for may have been any.
+    let listening = front.iter().find_map(|(_, sockets)| sockets.first()?.local_addr().ok());
+    state.reach = super::reach(&config, listening);
+    let doors = Doors::bind(&config, state)?;
     let own_ports = front
         .iter()
         .flat_map(|(_, sockets)| sockets)

@@ -1,16 +1,17 @@
 //! `subrosa env`: the environment that sends a runner through the proxy.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
 
 use super::error::CliError;
 use super::out;
 use super::trust_files;
-use super::variables::{Format, ProxyAddress, Variables, render, variables};
 use crate::config::Config;
 use crate::origin::{Authority, Host};
+use crate::runtimes::{Format, ProxyAddress, Variables, render, variables};
+use crate::serve::reachable;
 
 /// The variable by which a caller hands over a runner's token.
 const TOKEN: &str = "SUBROSA_TOKEN";
@@ -40,6 +41,25 @@ pub(super) struct Arguments {
     format: Format,
     #[command(flatten)]
     route: Route,
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Sh, Self::Fish, Self::Dotenv, Self::Docker, Self::Compose, Self::Kubernetes, Self::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (word, help) = match self {
+            Self::Sh => ("sh", "`export NAME='value'`, for `eval \"$(subrosa env)\"`"),
+            Self::Fish => ("fish", "`set -gx NAME 'value'`, for `subrosa env --format fish | source`"),
+            Self::Dotenv => ("dotenv", "`NAME=\"value\"`, for .env files"),
+            Self::Docker => ("docker", "`NAME=value`, for `docker run --env-file`"),
+            Self::Compose => ("compose", "`environment:` beneath a service of a compose file"),
+            Self::Kubernetes => ("kubernetes", "`env:` beneath a container of a manifest"),
+            Self::Json => ("json", "One object"),
+        };
+        Some(PossibleValue::new(word).help(help))
+    }
 }
 
 /// Prints the variables.
@@ -85,16 +105,6 @@ fn listening(config: &Config) -> Result<(String, u16), CliError> {
         Some(address) if address.port() != 0 => Ok((Host::Ip(reachable(*address).ip()).to_string(), address.port())),
         _ => Err(CliError::usage("proxy.listen asks for any free port; say which it got with --proxy HOST:PORT")),
     }
-}
-
-/// What listens everywhere is reached on loopback.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip: IpAddr = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::env::reachable;
 use super::error::CliError;
 use crate::app;
 use crate::config::{AdminTls, Config};
+use crate::serve::reachable;
 
 /// Less than the usual patience of health checks.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -27,7 +27,6 @@ mod test;
 mod token;
 mod trust_files;
 mod value;
-mod variables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

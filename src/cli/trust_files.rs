@@ -4,7 +4,7 @@
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,25 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::error::CliError;
 use super::{java, out};
 use crate::config::Config;
-
-/// The names of the files.
-const BUNDLE: &str = "bundle.pem";
-const JAVA: &str = "truststore.jks";
-const WGET: &str = "wgetrc";
-
-/// Where the files lie, as the runner sees them.
-pub(super) struct TrustFiles {
-    /// The CA's certificate alone, PEM.
-    pub(super) ca: PathBuf,
-    /// The system's roots and the CA's certificate, PEM.
-    pub(super) bundle: PathBuf,
-    /// The same for Java.
-    pub(super) java: PathBuf,
-    /// A directory with a settings file for PHP.
-    pub(super) php_directory: PathBuf,
-    /// The settings file of Wget.
-    pub(super) wget: PathBuf,
-}
+use crate::runtimes::{BUNDLE, JAVA, MOUNTED, PHP, TrustFiles, WGET};
 
 /// Writes the files beside the CA's certificate, as far as they are not there already. Where that
 /// directory is `mounted` elsewhere for the runner, the settings name the files as they are called there.
@@ -42,22 +24,17 @@ pub(super) fn prepare(config: &Config, mounted: Option<&Path>) -> Result<TrustFi
     write_if_changed(&directory.join(BUNDLE), bundle_of(&roots, &pem).as_bytes())?;
     write_if_changed(&directory.join(JAVA), &java::truststore(&with_ca(roots, &pem)))?;
     let (seen, settings) = match mounted {
-        Some(mounted) => (mounted, "mounted"),
+        Some(mounted) => (mounted, MOUNTED),
         None => (directory, ""),
     };
-    let bundle = seen.join(BUNDLE);
-    let named = bundle.display();
+    let ca = certificate.file_name().map_or_else(|| certificate.clone(), |name| seen.join(name));
+    let files = TrustFiles::in_directory(seen, settings, ca);
+    let named = files.bundle.display();
     let php = format!("openssl.cafile=\"{named}\"\ncurl.cainfo=\"{named}\"\n");
-    write_if_changed(&directory.join(settings).join("php/subrosa.ini"), php.as_bytes())?;
+    write_if_changed(&directory.join(settings).join(PHP).join("subrosa.ini"), php.as_bytes())?;
     let wget = format!("{}ca_certificate = {named}\n", system_wgetrc());
     write_if_changed(&directory.join(settings).join(WGET), wget.as_bytes())?;
-    Ok(TrustFiles {
-        ca: certificate.file_name().map_or_else(|| certificate.clone(), |name| seen.join(name)),
-        bundle,
-        java: seen.join(JAVA),
-        php_directory: seen.join(settings).join("php"),
-        wget: seen.join(settings).join(WGET),
-    })
+    Ok(files)
 }
 
 /// What the system's own settings of Wget say: ours takes their place (`SYSTEM_WGETRC`).

@@ -19,6 +19,7 @@ mod http2_upstream;
 mod injection;
 mod lifecycle;
 mod operations;
+mod pages;
 mod people;
 mod refusals;
 mod responses;

@@ -6,7 +6,7 @@ mod me;
 pub(super) mod members;
 mod openapi;
 mod organizations;
-mod request_tests;
+pub(super) mod request_tests;
 mod resolvers;
 mod runners;
 mod secrets;

@@ -45,9 +45,12 @@ for (const select of document.querySelectorAll("form.toolbar select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
 
-for (const form of document.querySelectorAll("[data-secret]")) secretForm(form);
+// What was asked for is read first.
+document.querySelector("[data-focus]")?.focus();
 
-function secretForm(form) {
+for (const form of document.querySelectorAll("[data-secret], [data-advised]")) advisedForm(form);
+
+function advisedForm(form) {
   const domains = form.elements.domains;
   const advice = form.querySelector('[data-advice="domains"]');
   adviseOn(domains, advice);
@@ -58,7 +61,7 @@ function secretForm(form) {
       domains.focus();
     });
   }
-  const toggle = form.querySelector(".switch");
+  const toggle = form.querySelector("#new_value");
   if (toggle) switchOn(form, toggle);
 }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::icon;
 use super::parts::{Tone, note, prose};
 use crate::admin::problem::Problem;
-use crate::secret::{MAX_VALUE, SecretValue, ValueError};
+use crate::secret::{AllowedDomains, DomainPattern, DomainPatternError, MAX_VALUE, SecretValue, ValueError};
 
 /// The largest form: a value of 64 KiB with every byte percent-encoded, and 100 domains, fit.
 const MAX_FORM: usize = 512 << 10;
@@ -120,6 +120,25 @@ pub(super) fn entries(text: &str) -> impl Iterator<Item = &str> {
     text.split(['\n', '\r', ',']).map(str::trim).filter(|entry| !entry.is_empty())
 }
 
+/// The domains that stand in a text, or their fault noted under `input`, and nothing.
+pub(super) fn domains(input: &'static str, text: &str, faults: &mut Faults) -> Option<AllowedDomains> {
+    let patterns: Result<Vec<_>, _> =
+        entries(text).map(|entry| DomainPattern::parse(entry).map_err(|fault| about(entry, &fault))).collect();
+    let patterns = faults.keep(input, patterns)?;
+    faults.keep(input, AllowedDomains::new(patterns))
+}
+
+/// A fault that names its entry.
+pub(super) fn about(entry: &str, fault: &DomainPatternError) -> String {
+    let fault = fault.to_string();
+    if fault.contains(&format!("`{entry}`")) { fault } else { format!("`{entry}`: {fault}") }
+}
+
+/// The revision that a change was made from.
+pub(super) fn revision(form: &Form) -> Result<u64, Problem> {
+    form.text("revision").parse().map_err(|_| Problem::malformed("The form lacks its revision; load it again."))
+}
+
 /// A fault as a sentence.
 pub(super) fn sentence(fault: &dyn std::fmt::Display) -> String {
     let text = fault.to_string();
@@ -128,16 +147,23 @@ pub(super) fn sentence(fault: &dyn std::fmt::Display) -> String {
     letters.next().map_or_else(String::new, |first| format!("{}{}{end}", first.to_uppercase(), letters.as_str()))
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Required,
+    Optional,
+    Unmarked,
+}
+
 /// One input with its label, its hint and its fault.
 pub(super) struct Field<'a> {
     /// Its name and id.
-    pub(super) name: &'a str,
+    name: &'a str,
     /// What it is called.
-    pub(super) label: &'a str,
-    /// Whether it may stay empty.
-    pub(super) optional: bool,
+    label: &'a str,
+    /// Whether it has to be filled in, and what the label says of that.
+    need: Need,
     /// What helps whoever fills it in.
-    pub(super) hint: Markup,
+    hint: Markup,
     /// What is wrong with it.
     pub(super) fault: Option<&'a str>,
 }
@@ -145,13 +171,19 @@ pub(super) struct Field<'a> {
 impl<'a> Field<'a> {
     /// An input that has to be filled in.
     pub(super) fn new(name: &'a str, label: &'a str, faults: &'a Faults) -> Self {
-        Self { name, label, optional: false, hint: html! {}, fault: faults.of(name) }
+        Self { name, label, need: Need::Required, hint: html! {}, fault: faults.of(name) }
     }
 
     /// The same, may stay empty.
     #[must_use]
     pub(super) fn optional(self) -> Self {
-        Self { optional: true, ..self }
+        Self { need: Need::Optional, ..self }
+    }
+
+    /// The same, may stay empty where another is filled in.
+    #[must_use]
+    pub(super) fn unmarked(self) -> Self {
+        Self { need: Need::Unmarked, ..self }
     }
 
     /// The same, with help.
@@ -164,7 +196,7 @@ impl<'a> Field<'a> {
     pub(super) fn line(&self, class: &str, typed: &str) -> Markup {
         self.around(&html! {
             input class={ "input " (class) } type="text" id=(self.name) name=(self.name) value=(typed) autocomplete="off"
-                autocapitalize="off" spellcheck="false" required[!self.optional]
+                autocapitalize="off" spellcheck="false" required[self.need == Need::Required]
                 aria-invalid=[self.fault.map(|_| "true")] aria-describedby=[self.described()];
         })
     }
@@ -173,7 +205,7 @@ impl<'a> Field<'a> {
     pub(super) fn lines(&self, class: &str, rows: u8, typed: &str) -> Markup {
         self.around(&html! {
             textarea class={ "input " (class) } id=(self.name) name=(self.name) rows=(rows) autocomplete="off" autocapitalize="off"
-                spellcheck=(if class.is_empty() { "true" } else { "false" }) required[!self.optional]
+                spellcheck=(if class.is_empty() { "true" } else { "false" }) required[self.need == Need::Required]
                 aria-invalid=[self.fault.map(|_| "true")] aria-describedby=[self.described()] {
                 // The first line end after the tag would be dropped.
                 "\n" (typed)
@@ -185,7 +217,7 @@ impl<'a> Field<'a> {
     pub(super) fn around(&self, input: &Markup) -> Markup {
         html! {
             div.field {
-                label for=(self.name) { (self.label) @if self.optional { " " span.optional { "(optional)" } } }
+                label for=(self.name) { (self.label) @if self.need == Need::Optional { " " span.optional { "(optional)" } } }
                 @if !self.hint.0.is_empty() { div.hint id={ (self.name) "-hint" } { (self.hint) } }
                 (input)
                 (self.told())

@@ -22,6 +22,12 @@ impl maud::Render for Icon {
 icons! {
     /// Secrets.
     KEY = "key.svg";
+    /// A request test.
+    FLASK = "flask.svg";
+    /// Runners.
+    RUNNER = "runner.svg";
+    /// Trust and environment.
+    SETUP = "setup.svg";
     /// Copying.
     COPY = "copy.svg";
     /// It worked.

@@ -19,11 +19,22 @@ pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-sr
 pub(super) enum Section {
     /// Its secrets.
     Secrets,
+    /// Testing a request.
+    Test,
+    /// Its runners.
+    Runners,
+    /// What a runner needs.
+    Setup,
     /// None of them.
     Elsewhere,
 }
 
-const SECTIONS: [(Section, &str, &str, Icon); 1] = [(Section::Secrets, "Secrets", "secrets", icon::KEY)];
+const SECTIONS: [(Section, &str, &str, Icon); 4] = [
+    (Section::Secrets, "Secrets", "secrets", icon::KEY),
+    (Section::Test, "Test a request", "request-test", icon::FLASK),
+    (Section::Runners, "Runners", "runners", icon::RUNNER),
+    (Section::Setup, "Setup", "setup", icon::SETUP),
+];
 
 /// What the frame says of a page.
 pub(super) struct Page<'a> {

@@ -6,9 +6,13 @@ mod fault;
 mod form;
 mod icon;
 mod layout;
+mod lines;
 mod parts;
 mod query;
+mod request_test;
+mod runners;
 mod secrets;
+mod setup;
 mod visit;
 
 use axum::Router;
@@ -32,7 +36,14 @@ pub(super) fn routes() -> Router<State> {
         .route("/new-secret", get(secrets::create::show).post(secrets::create::submit))
         .route("/secrets/{name}", get(secrets::edit::show).post(secrets::edit::submit))
         .route("/secrets/{name}/remove", get(secrets::remove::show).post(secrets::remove::submit))
-        .route("/domain-advice", post(secrets::advice::domains));
+        .route("/domain-advice", post(secrets::advice::domains))
+        .route("/request-test", get(request_test::show).post(request_test::submit))
+        .route("/runners", get(runners::list::show))
+        .route("/new-runner", get(runners::create::show).post(runners::create::submit))
+        .route("/runners/{name}", get(runners::edit::show).post(runners::edit::submit))
+        .route("/runners/{name}/token", get(runners::rotate::show).post(runners::rotate::submit))
+        .route("/runners/{name}/revoke", get(runners::revoke::show).post(runners::revoke::submit))
+        .route("/setup", get(setup::show));
     Router::new()
         .route("/", get(home))
         .route("/assets/{file}", get(assets::serve))

@@ -319,3 +319,124 @@ async fn strangers_are_sent_to_sign_in_and_scripts_get_problems() {
     assert_eq!(page.status, 404);
     page.has(&["no such organization"]);
 }
+
+const TEST: &str = "/organizations/default/request-test";
+const RUNNERS: &str = "/organizations/default/runners";
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
+
+#[tokio::test]
+async fn a_request_is_tested_from_a_command_and_its_parts_are_kept() {
+    let person = Person::new(Role::Editor).await;
+    person.store("crm.apiKey", "d", &["api.test"]).await;
+    let command = "curl https://api.test/v1 -u 'me:{secrets.crm.apiKey}' --json '{\"k\":\"{secrets.nope}\"}'";
+    let page = person.post(TEST, &form(&[("paste", command)])).await;
+    assert_eq!(page.status, 200);
+    page.has(&["Refused: ", "secret_not_found", "authentication", "permitted", "value=\"https://api.test/v1\"", "selected>POST"]);
+    page.lacks(&["Send it for real"]);
+    let fields = [
+        ("method", "GET"),
+        ("url", "https://api.test/?k={secrets.crm.apiKey}"),
+        ("headers", "Authorization: Basic bWU6e3NlY3JldHMuY3JtLmFwaUtleX0="),
+    ];
+    let page = person.post(TEST, &form(&fields)).await;
+    page.has(&[
+        "It would be sent to https://api.test",
+        "Send it for real",
+        "Basic base64(me:<mark>••••••••</mark>)",
+        "/?k=<mark>",
+    ]);
+    let page = person.post(TEST, &form(&[("paste", "https://other.test/{secrets.crm.apiKey}")])).await;
+    page.has(&["domain_restricted", "other.test"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_tested_is_told_beside_its_input() {
+    let person = Person::new(Role::Editor).await;
+    for (fields, status, said) in [
+        (&[("paste", "curl --frobnicate https://a.test")][..], 422, "<code>--frobnicate</code> is not known here"),
+        (&[("paste", ""), ("url", "")], 422, "Paste a URL or a curl command"),
+        (&[("url", "https://a.test/"), ("method", "GET"), ("headers", "nonsense")], 422, "<code>nonsense</code> is no header"),
+        (&[("paste", "https://a.test/"), ("runner", "nobody")], 404, "no runner called"),
+        (&[("url", "https://a.test/"), ("method", "G T")], 422, "this is no method"),
+    ] {
+        let page = person.post(TEST, &form(fields)).await;
+        assert_eq!(page.status, status, "{fields:?}");
+        page.has(&[said]);
+    }
+    let viewer = Person::new(Role::Viewer).await;
+    let page = viewer.get(TEST).await;
+    page.has(&["Ask an administrator"]);
+    page.lacks(&["method=\"post\""]);
+    assert_eq!(viewer.post(TEST, "").await.status, 403);
+}
+
+#[tokio::test]
+async fn a_runners_token_is_shown_once_with_lines_that_use_it() {
+    let person = Person::new(Role::Administrator).await;
+    let fields =
+        [("name", "billing"), ("may_use", "some"), ("secrets", "billing.*\r\ncrm.apiKey"), ("domains", "*.billing.test")];
+    let page = person.post("/organizations/default/new-runner", &form(&fields)).await;
+    assert_eq!(page.status, 201);
+    let token = page.text.split("data-token>").nth(1).and_then(|rest| rest.split('<').next()).expect("it is shown").to_owned();
+    assert!(person.state.identity.authenticate(token.as_bytes()).is_some());
+    page.has(&[
+        &format!("export HTTPS_PROXY='http://runner:{token}@127.0.0.1:8080'"),
+        "http://runner:$(SUBROSA_TOKEN)@127.0.0.1:8080",
+        &format!("--from-literal=token={token}"),
+        "/certs/bundle.pem",
+    ]);
+    let list = person.get(RUNNERS).await;
+    list.has(&["billing.*", "crm.apiKey", "*.billing.test", "by vera", "declared-runner"]);
+    list.lacks(&[&token]);
+}
+
+#[tokio::test]
+async fn a_runner_is_edited_given_a_new_token_and_revoked() {
+    let person = Person::new(Role::Administrator).await;
+    let made = person.post("/organizations/default/new-runner", &form(&[("name", "r"), ("may_use", "every")])).await;
+    assert_eq!(made.status, 201);
+    let own = format!("{RUNNERS}/r");
+    let edit = [("revision", "1"), ("may_use", "some"), ("secrets", "crm.*"), ("domains", "a.test")];
+    assert_eq!(person.post(&own, &form(&edit)).await.leads_to(), format!("{RUNNERS}?done=saved&name=r"));
+    let late = person.post(&own, &form(&edit)).await;
+    assert_eq!(late.status, 412);
+    late.has(&["vera changed this runner", "name=\"revision\" value=\"2\""]);
+    for (fields, said) in [
+        ([("may_use", "some"), ("secrets", "")], "name at least one".to_owned()),
+        ([("may_use", "some"), ("secrets", "9*")], "must start with a letter".to_owned()),
+        ([("may_use", "every"), ("domains", "*.com")], "public suffix".to_owned()),
+    ] {
+        let page = person.post(&own, &(form(&fields) + "&revision=2")).await;
+        assert_eq!(page.status, 422);
+        assert!(page.text.to_lowercase().contains(&said), "{said}");
+    }
+    person.get(&format!("{own}/token")).await.has(&["Make a new token"]);
+    let page = person.post(&format!("{own}/token"), "revision=2").await;
+    assert_eq!(page.status, 201);
+    person.get(&format!("{own}/revoke")).await.has(&["Revoke <code>r</code>?"]);
+    assert_eq!(person.post(&format!("{own}/revoke"), "revision=2").await.status, 412);
+    let reply = person.post(&format!("{own}/revoke"), "revision=3").await;
+    person.get(reply.leads_to()).await.has(&["was revoked"]);
+}
+
+#[tokio::test]
+async fn whoever_is_no_administrator_sees_runners_without_controls() {
+    let editor = Person::new(Role::Editor).await;
+    let page = editor.get(RUNNERS).await;
+    page.has(&["declared-runner", "Ask an administrator", "no secret"]);
+    page.lacks(&["Create runner", "/revoke"]);
+    assert_eq!(editor.get("/organizations/default/new-runner").await.status, 403);
+}
+
+#[tokio::test]
+async fn setup_offers_the_certificate_and_lines_for_other_places() {
+    let person = Person::new(Role::Viewer).await;
+    let page = person.get("/organizations/default/setup?proxy=proxy.internal:3128&certificates=/etc/subrosa/").await;
+    page.has(&["proxy.internal:3128", "/etc/subrosa/bundle.pem", "/ca.p12", "NODE_EXTRA_CA_CERTS"]);
+    let page = person.get("/organizations/default/setup?proxy=proxy.internal").await;
+    assert_eq!(page.status, 422);
+    page.has(&["host and port"]);
+}

@@ -3,8 +3,7 @@
 use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 
-use super::draft::about;
-use crate::admin::pages::form::{Form, entries, sentence};
+use crate::admin::pages::form::{Form, about, entries, sentence};
 use crate::admin::pages::icon;
 use crate::admin::pages::parts::prose;
 use crate::origin::Host;

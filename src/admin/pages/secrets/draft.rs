@@ -1,7 +1,7 @@
 //! A secret as it stands in a form: everything that was typed but the value, and what it parses to.
 
-use crate::admin::pages::form::{Faults, Form, entries};
-use crate::secret::{AllowedDomains, Description, DomainPattern, DomainPatternError, Limits, SecretName, Surface, Surfaces};
+use crate::admin::pages::form::{Faults, Form, domains, entries};
+use crate::secret::{AllowedDomains, Description, Limits, SecretName, Surface, Surfaces};
 use crate::vault::SecretView;
 
 /// What was typed, as it was typed.
@@ -74,17 +74,9 @@ impl Draft {
         Parsed {
             name: faults.keep("name", SecretName::parse(&self.name)),
             description: faults.keep("description", Description::parse(&self.description)),
-            domains: self.domains(faults),
+            domains: domains("domains", &self.domains, faults),
             limits: self.limits(faults),
         }
-    }
-
-    fn domains(&self, faults: &mut Faults) -> Option<AllowedDomains> {
-        let entries = entries(&self.domains);
-        let patterns: Result<Vec<_>, _> =
-            entries.map(|entry| DomainPattern::parse(entry).map_err(|fault| about(entry, &fault))).collect();
-        let patterns = faults.keep("domains", patterns)?;
-        faults.keep("domains", AllowedDomains::new(patterns))
     }
 
     fn limits(&self, faults: &mut Faults) -> Option<Limits> {
@@ -101,10 +93,4 @@ impl Draft {
     pub(super) fn is_limited(&self) -> bool {
         self.surfaces != Surfaces::ALL || !self.headers.trim().is_empty() || self.url_encoded
     }
-}
-
-/// A fault that names its entry.
-pub(super) fn about(entry: &str, fault: &DomainPatternError) -> String {
-    let fault = fault.to_string();
-    if fault.contains(&format!("`{entry}`")) { fault } else { format!("`{entry}`: {fault}") }
 }

@@ -12,7 +12,7 @@ use super::facts;
 use super::fields::Fields;
 use super::present;
 use crate::admin::State;
-use crate::admin::pages::form::{Faults, Form};
+use crate::admin::pages::form::{Faults, Form, revision};
 use crate::admin::pages::layout::{Page, Section};
 use crate::admin::pages::parts::{MASK, Tone, moment, note, now};
 use crate::admin::pages::query::Query;
@@ -48,8 +48,7 @@ pub(in crate::admin::pages) async fn submit(
     let secret = present(&state, &visit.organization, &called)?;
     let mut draft = Draft::read(&form);
     let mut faults = Faults::default();
-    let seen: u64 =
-        form.text("revision").parse().map_err(|_| Problem::malformed("The form lacks its revision; load it again."))?;
+    let seen: u64 = revision(&form)?;
     let parsed = draft.parse(&mut faults);
     if moves(&parsed, &secret) && !draft.new_value {
         draft.new_value = true;

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use super::done::{self, Done};
 use super::{present, usage};
 use crate::admin::State;
-use crate::admin::pages::form::Form;
+use crate::admin::pages::form::{Form, revision};
 use crate::admin::pages::icon;
 use crate::admin::pages::layout::{Page, Section};
 use crate::admin::pages::parts::{Tone, moment, note, now};
@@ -34,7 +34,7 @@ pub(in crate::admin::pages) async fn submit(
     form: Form,
 ) -> Result<Response, Problem> {
     let secret = present(&state, &visit.organization, &called)?;
-    let seen = form.text("revision").parse().map_err(|_| Problem::malformed("The form lacks its revision; load it again."))?;
+    let seen = revision(&form)?;
     match state.vault.delete(&visit.organization, &secret.name, Some(seen)).await {
         Ok(()) => {
             let told = done::query(Done::Removed, &secret.name, false);

@@ -6,16 +6,14 @@
 //! git and the rest): it gets a bundle of the system's roots and the CA, because hosts that are
 //! passed through show their own certificates.
 
-use clap::ValueEnum;
-
-use super::trust_files::TrustFiles;
+use std::path::{Path, PathBuf};
 
 /// Names with their values, in the order in which they are printed.
-pub(super) type Variables = Vec<(&'static str, String)>;
+pub type Variables = Vec<(&'static str, String)>;
 
 /// How the variables are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
     /// `export NAME='value'`, for `eval "$(subrosa env)"`.
     Sh,
     /// `set -gx NAME 'value'`, for `subrosa env --format fish | source`.
@@ -24,18 +22,22 @@ pub(super) enum Format {
     Dotenv,
     /// `NAME=value`, for `docker run --env-file`.
     Docker,
+    /// `environment:` beneath a service of a compose file.
+    Compose,
+    /// `env:` beneath a container of a manifest.
+    Kubernetes,
     /// One object.
     Json,
 }
 
 /// Where the proxy is, with the runner's token if there is one.
-pub(super) struct ProxyAddress {
+pub struct ProxyAddress {
     /// The host, an IPv6 address in brackets.
-    pub(super) host: String,
+    pub host: String,
     /// The port.
-    pub(super) port: u16,
+    pub port: u16,
     /// The runner's token.
-    pub(super) token: Option<String>,
+    pub token: Option<String>,
 }
 
 impl ProxyAddress {
@@ -46,9 +48,47 @@ impl ProxyAddress {
     }
 }
 
+/// The names of the files that clients trust the CA by, in their directory.
+pub const BUNDLE: &str = "bundle.pem";
+/// The truststore of Java.
+pub const JAVA: &str = "truststore.jks";
+/// The settings of Wget.
+pub const WGET: &str = "wgetrc";
+/// The directory with the settings of PHP.
+pub const PHP: &str = "php";
+/// The directory with the settings that name the files as they are called where they are mounted.
+pub const MOUNTED: &str = "mounted";
+
+/// Where the files lie, as the runner sees them. All of them are public.
+pub struct TrustFiles {
+    /// The CA's certificate alone, PEM.
+    pub ca: PathBuf,
+    /// The system's roots and the CA's certificate, PEM.
+    pub bundle: PathBuf,
+    /// The same for Java.
+    pub java: PathBuf,
+    /// A directory with a settings file for PHP.
+    pub php_directory: PathBuf,
+    /// The settings file of Wget.
+    pub wget: PathBuf,
+}
+
+impl TrustFiles {
+    /// The files as they are called in `directory`; what holds settings lies in `settings` there.
+    pub fn in_directory(directory: &Path, settings: &str, ca: PathBuf) -> Self {
+        Self {
+            ca,
+            bundle: directory.join(BUNDLE),
+            java: directory.join(JAVA),
+            php_directory: directory.join(settings).join(PHP),
+            wget: directory.join(settings).join(WGET),
+        }
+    }
+}
+
 /// Every variable for every client we know of. `no_proxy` is what goes past the proxy: empty
 /// unless said, because a reference in a request past the proxy would leave as it is written.
-pub(super) fn variables(proxy: &ProxyAddress, files: &TrustFiles, no_proxy: &str) -> Variables {
+pub fn variables(proxy: &ProxyAddress, files: &TrustFiles, no_proxy: &str) -> Variables {
     let mut variables = proxy_variables(proxy, no_proxy);
     let bundle = files.bundle.display().to_string();
     let ca = files.ca.display().to_string();
@@ -125,7 +165,7 @@ fn java_pattern(host: &str) -> String {
 }
 
 /// Writes the variables as `format` says.
-pub(super) fn render(variables: &Variables, format: Format) -> String {
+pub fn render(variables: &Variables, format: Format) -> String {
     if format == Format::Json {
         let object: serde_json::Map<String, serde_json::Value> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
@@ -135,9 +175,21 @@ pub(super) fn render(variables: &Variables, format: Format) -> String {
         Format::Sh => format!("export {name}='{}'", value.replace('\'', r"'\''")),
         Format::Fish => format!("set -gx {name} '{}'", value.replace('\\', r"\\").replace('\'', r"\'")),
         Format::Dotenv => format!("{name}=\"{}\"", value.replace('\\', r"\\").replace('"', "\\\"").replace('$', "\\$")),
+        // A compose file puts its own variables in the place of `$`. What JSON quotes YAML reads.
+        Format::Compose => format!("  {name}: {}", quoted(&value.replace('$', "$$"))),
+        Format::Kubernetes => format!("  - name: {name}\n    value: {}", quoted(value)),
         Format::Docker | Format::Json => format!("{name}={value}"),
     });
-    lines.collect::<Vec<_>>().join("\n")
+    let head = match format {
+        Format::Compose => "environment:\n",
+        Format::Kubernetes => "env:\n",
+        _ => "",
+    };
+    format!("{head}{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// A token as it stands in a URL: everything outside RFC 3986 unreserved is percent-encoded.
@@ -211,6 +263,8 @@ mod tests {
             (Format::Sh, r#"export A='it'\''s "$x" \ y'"#),
             (Format::Fish, r#"set -gx A 'it\'s "$x" \\ y'"#),
             (Format::Dotenv, r#"A="it's \"\$x\" \\ y""#),
+            (Format::Compose, "environment:\n  A: \"it's \\\"$$x\\\" \\\\ y\""),
+            (Format::Kubernetes, "env:\n  - name: A\n    value: \"it's \\\"$x\\\" \\\\ y\""),
             (Format::Docker, r#"A=it's "$x" \ y"#),
             (Format::Json, "{\n  \"A\": \"it's \\\"$x\\\" \\\\ y\"\n}"),
         ] {
