@@ -41,6 +41,11 @@ pub struct ProxyAddress {
 }
 
 impl ProxyAddress {
+    /// `127.0.0.1:8080`, as people are told.
+    pub(super) fn shown(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// `http://127.0.0.1:8080`, or with the token as password.
     fn url(&self) -> String {
         let credentials = self.token.as_deref().map(|token| format!("runner:{}@", percent_encoded(token)));

@@ -71,9 +71,13 @@ impl Route {
     /// The variables for this route; the files they name are made where they are missing.
     pub(super) fn variables(&self, config: &Config) -> Result<Variables, CliError> {
         let files = trust_files::prepare(config, self.certificates.as_deref())?;
+        Ok(variables(&self.proxy_address(config)?, &files, &self.no_proxy))
+    }
+
+    /// Where the proxy is, with the token.
+    pub(super) fn proxy_address(&self, config: &Config) -> Result<ProxyAddress, CliError> {
         let (host, port) = self.address(config)?;
-        let proxy = ProxyAddress { host, port, token: self.token()? };
-        Ok(variables(&proxy, &files, &self.no_proxy))
+        Ok(ProxyAddress { host, port, token: self.token()? })
     }
 
     fn address(&self, config: &Config) -> Result<(String, u16), CliError> {

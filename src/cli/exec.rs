@@ -43,7 +43,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Result<(), CliError
 }
 
 /// Whether a child may not have this variable.
-fn is_withheld(config: &Config, name: &OsStr) -> bool {
+pub(super) fn is_withheld(config: &Config, name: &OsStr) -> bool {
     let text = name.to_string_lossy();
     text.starts_with("SUBROSA_")
         || text == "CREDENTIALS_DIRECTORY"
@@ -51,7 +51,7 @@ fn is_withheld(config: &Config, name: &OsStr) -> bool {
 }
 
 /// What the caller had set in variables that take more than one thing is kept.
-fn merged(name: &str, value: String, present: Option<OsString>) -> OsString {
+pub(super) fn merged(name: &str, value: String, present: Option<OsString>) -> OsString {
     let Some(mut present) = present.filter(|present| !present.is_empty()) else { return value.into() };
     match name {
         "JAVA_TOOL_OPTIONS" => present.push(" "),

@@ -9,6 +9,7 @@ mod client;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod env;
 mod error;
 mod exec;
@@ -20,6 +21,7 @@ mod organization;
 mod out;
 mod remote;
 mod runner;
+mod sandbox;
 mod secret;
 mod serve;
 mod shield;
@@ -84,6 +86,8 @@ enum Command {
     Test(test::Arguments),
     /// Print the environment that sends a runner through the proxy.
     Env(env::Arguments),
+    /// Try what is installed here: which runtimes get through the proxy, and at which step the others fail.
+    Doctor(doctor::Arguments),
     /// Run a command whose requests go through the proxy.
     Run(exec::Arguments),
     /// The certificate authority that runners trust.
@@ -155,6 +159,7 @@ impl Cli {
             Command::Organization(command) => organization::run(&place, command).await,
             Command::Test(arguments) => test::run(&place, &arguments).await,
             Command::Env(arguments) => env::run(config, &arguments),
+            Command::Doctor(arguments) => doctor::run(config, &arguments).await,
             Command::Run(arguments) => exec::run(config, &arguments),
             Command::Ca(command) => ca::run(config, &command),
             Command::Config(command) => config::run(config, &command),
@@ -168,7 +173,7 @@ impl Command {
     /// Whether keys or values come into this process. `run` becomes another program, whose limits are
     /// its own.
     fn holds_values(&self) -> bool {
-        matches!(self, Self::Serve | Self::Demo) || self.speaks_the_api()
+        matches!(self, Self::Serve | Self::Demo | Self::Doctor(_)) || self.speaks_the_api()
     }
 
     /// Whether it is carried out by whoever holds the store, here or elsewhere.

@@ -12,6 +12,7 @@
 mod chaining;
 mod clients;
 mod commands;
+mod doctor;
 mod front;
 mod heads;
 mod hosts;
