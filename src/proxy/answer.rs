@@ -42,6 +42,18 @@ impl Answer {
     }
 }
 
+impl Kind {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Upstream(content) => {
+                let frame = ready!(Pin::new(content.as_mut()).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map(cleaned_trailers).map_err(Into::into)))
+            }
+        }
+    }
+}
+
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some(control) = &self.control {
@@ -55,13 +67,11 @@ impl Body for Answer {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.kind {
-            Kind::Own(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Kind::Upstream(content) => {
-                let frame = ready!(Pin::new(content.as_mut()).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map(cleaned_trailers).map_err(Into::into)))
-            }
+        let polled = self.kind.poll_frame(cx);
+        if let Some(turn) = self.control.as_ref().and_then(|control| control.turn()) {
+            if polled.is_ready() { turn.is_the_clients() } else { turn.is_ours() }
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

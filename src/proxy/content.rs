@@ -9,11 +9,11 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, HeaderValue, TRAILER, TRANSFER_ENCODING};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use super::budget::Room;
 use super::exchange::{Visit, broken};
 use super::outgoing::{self, Held, Outgoing, check_trailers};
+use super::received::Received;
 use crate::inject::{Code, Injection, Refusal};
 use crate::secret::Surfaces;
 
@@ -52,7 +52,7 @@ pub(super) async fn take(
     visit: &Visit<'_>,
     injection: &mut Injection<'_>,
     fields: &HeaderMap,
-    content: Incoming,
+    content: Received,
     surfaces: Surfaces,
 ) -> Result<Content, Refusal> {
     if content.is_end_stream() {
@@ -102,7 +102,7 @@ fn slow(patience: Duration) -> Refusal {
 }
 
 /// Reads a whole content of at most `injection.buffer` bytes, making room as they come.
-async fn hold(visit: &Visit<'_>, mut content: Incoming, room: &mut Room) -> Result<(Bytes, Option<HeaderMap>), Refusal> {
+async fn hold(visit: &Visit<'_>, mut content: Received, room: &mut Room) -> Result<(Bytes, Option<HeaderMap>), Refusal> {
     let limit = visit.door.shared.settings.buffer;
     let too_large = || {
         Refusal::new(

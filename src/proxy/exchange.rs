@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::answer::Answer;
@@ -22,6 +21,7 @@ use super::client_auth::Caller;
 use super::context::{Cleartext, Door};
 use super::gate::Control;
 use super::outgoing::Outgoing;
+use super::received::Received;
 use super::relay;
 use super::{content, fields};
 use crate::inject::{self, Code, Injection, Plaintext, Receipt, Refusal};
@@ -36,6 +36,8 @@ pub(super) struct Visit<'a> {
     pub(super) origin: &'a Origin,
     pub(super) control: &'a Arc<Control>,
     pub(super) pinned: &'a Pinned<Outgoing>,
+    /// How the upstream is spoken to, unless the request itself needs it otherwise.
+    pub(super) speech: Speech,
 }
 
 /// What was found in a request, for the audit trail; filled in as the road goes.
@@ -61,7 +63,7 @@ impl Seen {
 /// Forwards one request, or says why not.
 pub(super) async fn exchange(
     visit: &Visit<'_>,
-    mut request: Request<Incoming>,
+    mut request: Request<Received>,
     seen: &mut Seen,
 ) -> Result<Response<Answer>, Refusal> {
     // The gate waits for a decision under these conditions too (`wire`).
@@ -73,7 +75,7 @@ pub(super) async fn exchange(
     let waits = Instant::now();
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
     // Both need a connection of their own.
-    let speech = if client_upgrade.is_some() || negotiates { Speech::Http1 } else { Speech::Agreed };
+    let speech = if client_upgrade.is_some() || negotiates { Speech::Http1 } else { visit.speech };
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
     cleartext(visit, &lane, seen)?;
     let sent = lane.send(outgoing).await.map_err(|error| {
@@ -99,7 +101,7 @@ fn own_fault(visit: &Visit<'_>, error: upstream::Error) -> Refusal {
 /// Turns the client's request into the one that goes out; nothing is sent.
 async fn prepare(
     visit: &Visit<'_>,
-    request: Request<Incoming>,
+    request: Request<Received>,
     upgrades: bool,
     seen: &mut Seen,
 ) -> Result<Request<Outgoing>, Refusal> {

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::chunked::Chunked;
+use super::streams::{Open, Turn};
 use super::wire::{self, Framing};
 use crate::inject::{Code, Refusal};
 
@@ -73,6 +74,8 @@ pub(super) struct Control {
     inner: Mutex<Shared>,
     /// How many requests were passed on whose answers have not ended.
     under_way: AtomicUsize,
+    /// The stream of HTTP/2 that this is all about, as long as either content is on its way.
+    stream: Option<Open>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +95,16 @@ enum Verdict {
 }
 
 impl Control {
+    /// The same for one stream of HTTP/2, where there is no gate.
+    pub(super) fn of_stream(stream: Open) -> Self {
+        Self { stream: Some(stream), ..Self::default() }
+    }
+
+    /// Whose turn it is on a stream of HTTP/2.
+    pub(super) fn turn(&self) -> Option<&Arc<Turn>> {
+        self.stream.as_ref().map(Open::turn)
+    }
+
     /// The refusal of the head that was replaced, or of the content that broke off.
     pub(super) fn take_refusal(&self) -> Option<Refusal> {
         self.lock().refusal.take()
@@ -114,7 +127,10 @@ impl Control {
 
     /// The answer of an exchange has ended.
     pub(super) fn exchange_ended(&self) {
-        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        // Without a gate nobody has counted.
+        if self.stream.is_none() {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn exchange_begins(&self) {

@@ -10,8 +10,10 @@ use super::client_stream::ClientStream;
 use super::context::Door;
 use super::relay::Prefixed;
 use super::service::{self, Place};
-use super::wire;
+use super::{http2, wire};
 use crate::origin::{Host, Origin};
+use crate::tls::ALPN_HTTP_2;
+use crate::upstream::Speech;
 
 /// Intercepts one tunnel to `origin` that begins with a TLS handshake.
 pub(super) async fn intercept(door: Door, stream: Prefixed<ClientStream>, origin: Origin, caller: Caller) {
@@ -25,7 +27,11 @@ pub(super) async fn intercept(door: Door, stream: Prefixed<ClientStream>, origin
     match tokio::time::timeout(bound, handshake).await {
         Ok(Ok((stream, misdirected))) => {
             let place = Place::Inside { origin, caller: Box::new(caller), misdirected };
-            service::serve(door, stream, BytesMut::new(), place).await;
+            if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP_2) {
+                http2::serve(door, stream, place, Speech::Agreed).await;
+            } else {
+                service::serve(door, stream, BytesMut::new(), place).await;
+            }
         }
         Ok(Err(fault)) => {
             // Most often the client does not trust our CA, and only this line says so.

@@ -5,6 +5,7 @@
 //!    CONNECT -> tunnel -> relay (passed through) | intercept (TLS ended) | plain -> service again
 //!    the rest -> exchange: THE ROAD, one request in, one response out
 //! ```
+//! Inside a tunnel HTTP/2 may be spoken: `http2` serves each stream on the same road.
 //! Any refusal on the way ends in `error`, which alone writes them.
 
 mod answer;
@@ -18,14 +19,20 @@ mod errand;
 mod error;
 mod exchange;
 mod fields;
+mod frames;
 mod front;
 mod gate;
+mod http2;
 mod intercept;
 mod measures;
 mod outgoing;
+mod received;
 mod relay;
 mod service;
+mod stream_head;
+mod streams;
 mod tunnel;
+mod websocket;
 mod wire;
 
 pub use budget::{Budget, Budgets};

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::budget::Room;
 use super::gate::Control;
+use super::received::Received;
 use crate::inject::{Plaintext, Refusal, first_reference};
 use crate::secret::Surface;
 
@@ -26,7 +26,7 @@ pub struct Outgoing {
 
 enum Kind {
     Held(Held),
-    Streaming { content: Incoming, control: Arc<Control>, search_trailers: bool },
+    Streaming { content: Received, control: Arc<Control>, search_trailers: bool },
 }
 
 /// A content that was read whole.
@@ -87,7 +87,7 @@ impl Outgoing {
     }
 
     /// Bytes are passed on as they come. A reference in the trailers breaks the exchange off.
-    pub(super) fn streaming(content: Incoming, control: Arc<Control>, search_trailers: bool) -> Self {
+    pub(super) fn streaming(content: Received, control: Arc<Control>, search_trailers: bool) -> Self {
         Self { kind: Kind::Streaming { content, control, search_trailers }, _room: None }
     }
 }
@@ -129,7 +129,7 @@ impl Body for Outgoing {
                     control.store_refusal(refusal.clone());
                     return Poll::Ready(Some(Err(refusal.into())));
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+                Poll::Ready(frame)
             }
         }
     }

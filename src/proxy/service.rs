@@ -14,16 +14,18 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::Answer;
+use super::budget::Room;
 use super::client_auth::{self, Caller};
 use super::context::Door;
 use super::exchange::{self, Visit};
 use super::front::Client;
 use super::gate::{Bounds, Control, Gate, REFUSED, RefusedLine};
-use super::{error, fields, tunnel, wire};
+use super::received::Received;
+use super::{error, fields, stream_head, tunnel, websocket, wire};
 use crate::audit;
 use crate::inject::{self, Code, Refusal};
 use crate::origin::{Authority, Origin, Scheme};
-use crate::upstream::Pinned;
+use crate::upstream::{Pinned, Speech};
 
 /// The most bytes hyper keeps of a connection: above the largest head, so that ours is the limit
 /// that is met.
@@ -58,10 +60,11 @@ where
     let settings = &door.shared.settings;
     let bounds = Bounds { head_bytes: settings.head_bytes, head: settings.client_head, idle: settings.idle, body: settings.body };
     let (gate, control) = Gate::new(stream, early, bounds);
-    let visitor = Arc::new(Visitor { door: door.clone(), place, control, pinned: Pinned::default() });
+    let (pinned, speech) = (Pinned::default(), Speech::Agreed);
+    let visitor = Arc::new(Visitor { door: door.clone(), place, control, pinned, speech, is_http2: false });
     let service = service_fn(move |request| {
         let visitor = Arc::clone(&visitor);
-        async move { Ok::<_, std::convert::Infallible>(visitor.answer(request).await) }
+        async move { Ok::<_, std::convert::Infallible>(visitor.gated(request).await) }
     });
     let connection = http1::Builder::new()
         .preserve_header_case(true)
@@ -85,11 +88,23 @@ where
 }
 
 /// One connection, or one tunnel, with whoever speaks on it.
-struct Visitor {
+pub(super) struct Visitor {
     door: Door,
     place: Place,
     control: Arc<Control>,
     pinned: Pinned<super::Outgoing>,
+    /// How upstreams are spoken to.
+    speech: Speech,
+    is_http2: bool,
+}
+
+/// What is known of a request before the road begins.
+pub(super) struct Asked<'a> {
+    pub(super) control: &'a Arc<Control>,
+    /// Why it is refused already.
+    pub(super) refused: Option<Refusal>,
+    /// It was an extended CONNECT, and wants to be answered like one.
+    pub(super) websocket: Option<websocket::Key>,
 }
 
 /// What is known of a request when its answer is written down.
@@ -105,7 +120,43 @@ struct Case {
 }
 
 impl Visitor {
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<Answer> {
+    /// Those of a connection that speaks HTTP/2.
+    pub(super) fn streams(door: Door, place: Place, speech: Speech) -> Self {
+        let (control, pinned) = (Arc::default(), Pinned::default());
+        Self { door, place, control, pinned, speech, is_http2: true }
+    }
+
+    /// Room for what a head takes, in the budgets of whoever speaks.
+    pub(super) fn room(&self, bytes: u64) -> Result<Option<Room>, Refusal> {
+        let Place::Inside { caller, .. } = &self.place else { return Ok(None) };
+        let mut room = self.door.room_for(&caller.tenant);
+        room.grow(bytes)?;
+        Ok(Some(room))
+    }
+
+    /// Judges the head of a stream.
+    pub(super) fn judge(&self, parts: &mut http::request::Parts) -> Result<Option<websocket::Key>, Refusal> {
+        let Place::Inside { origin, .. } = &self.place else {
+            return Err(Refusal::malformed("HTTP/2 is spoken inside tunnels only."));
+        };
+        stream_head::judge(parts, origin, self.door.shared.settings.head_bytes)
+    }
+
+    /// How long a client may be silent within a content.
+    pub(super) fn patience(&self) -> std::time::Duration {
+        self.door.shared.settings.body
+    }
+
+    /// A request that passed the gate, or was put in the place of one that did not.
+    async fn gated(&self, mut request: Request<Incoming>) -> Response<Answer> {
+        let refused = request.headers_mut().remove(REFUSED).and_then(|_| self.control.take_refusal());
+        let asked = Asked { control: &self.control, refused, websocket: None };
+        self.answer(request.map(Received::gated), asked).await
+    }
+
+    /// Answers one request and writes down what became of it.
+    pub(super) async fn answer(&self, request: Request<Received>, asked: Asked<'_>) -> Response<Answer> {
+        let control = asked.control;
         let may_switch = request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE);
         let mut case = Case {
             id: self.door.request_id(),
@@ -117,18 +168,20 @@ impl Visitor {
             origin: None,
         };
         let mut seen = exchange::Seen::default();
-        let gate_refusal = request.headers_mut().remove(REFUSED).and_then(|_| self.control.take_refusal());
-        let is_last = gate_refusal.is_some();
+        let is_last = asked.refused.is_some();
         if is_last {
-            case.refused = self.control.take_line();
+            case.refused = control.take_line();
             if let Place::Inside { origin, caller, .. } = &self.place {
                 (case.caller, case.origin) = (Some(caller.as_ref().clone()), Some(origin.clone()));
             }
         }
-        let outcome = match gate_refusal {
+        let mut outcome = match asked.refused {
             Some(refusal) => Err(refusal),
-            None => self.route(request, &mut case, &mut seen).await,
+            None => self.route(request, control, (&mut case, &mut seen)).await,
         };
+        if let Some(key) = asked.websocket {
+            outcome = outcome.and_then(|response| key.answer(response));
+        }
         let switched = matches!(&outcome, Ok(response) if is_switch(&case.method, response));
         if !(switched && case.method == Method::CONNECT) {
             self.count(&case, &seen, &outcome);
@@ -138,24 +191,25 @@ impl Visitor {
         let mut response = outcome.unwrap_or_else(|refusal| {
             let target = case.origin.as_ref().map(ToString::to_string);
             let response = error::respond(&refusal, &case.id, target.as_deref(), hint.as_deref());
-            if is_last || refusal.code == Code::Overloaded { error::closing(response) } else { response }
+            let closes = !self.is_http2 && (is_last || refusal.code == Code::Overloaded);
+            if closes { error::closing(response) } else { response }
         });
         if let Some(hint) = hint.and_then(|hint| HeaderValue::try_from(hint).ok()) {
             response.headers_mut().insert(fields::HINT, hint);
         }
         match (may_switch, switched) {
-            (true, true) => self.control.switched(),
-            (true, false) => self.control.stays_http(),
+            (true, true) => control.switched(),
+            (true, false) => control.stays_http(),
             (false, _) => {}
         }
-        response.map(|answer| answer.told_to(&self.control))
+        response.map(|answer| answer.told_to(control))
     }
 
     async fn route(
         &self,
-        request: Request<Incoming>,
-        case: &mut Case,
-        seen: &mut exchange::Seen,
+        request: Request<Received>,
+        control: &Arc<Control>,
+        (case, seen): (&mut Case, &mut exchange::Seen),
     ) -> Result<Response<Answer>, Refusal> {
         let form = Form::of(&request)?;
         let (origin, caller) = match &self.place {
@@ -187,13 +241,14 @@ impl Visitor {
             }
         };
         case.origin = Some(origin.clone());
-        let visit = Visit { door: &self.door, caller: &caller, origin: &origin, control: &self.control, pinned: &self.pinned };
+        let (door, pinned, speech) = (&self.door, &self.pinned, self.speech);
+        let visit = Visit { door, caller: &caller, origin: &origin, control, pinned, speech };
         exchange::exchange(&visit, request, seen).await
     }
 
     /// A request inside a tunnel must be for the tunnel's origin, by whoever may still use it: the caller
     /// with its rights as they are now.
-    fn inside(&self, request: &Request<Incoming>, form: Form, origin: &Origin, caller: &Caller) -> Result<Caller, Refusal> {
+    fn inside(&self, request: &Request<Received>, form: Form, origin: &Origin, caller: &Caller) -> Result<Caller, Refusal> {
         match form {
             Form::Connect(_) => return Err(Refusal::malformed("A tunnel cannot be opened inside a tunnel.")),
             Form::Absolute(other) if other != *origin => {
@@ -210,7 +265,7 @@ impl Visitor {
 
     async fn connect(
         &self,
-        request: Request<Incoming>,
+        request: Request<Received>,
         authority: Authority,
         caller: Caller,
         case: &mut Case,
@@ -293,7 +348,7 @@ enum Form {
 
 impl Form {
     /// The gate has judged the target already; what it let through parses.
-    fn of(request: &Request<Incoming>) -> Result<Self, Refusal> {
+    fn of(request: &Request<Received>) -> Result<Self, Refusal> {
         let uri = request.uri();
         let Some(authority) = uri.authority() else { return Ok(Self::Path) };
         let authority = wire::authority(authority.as_str())?;

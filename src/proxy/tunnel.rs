@@ -9,7 +9,6 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::io::AsyncReadExt;
 
@@ -17,11 +16,13 @@ use super::answer::Answer;
 use super::client_auth::Caller;
 use super::context::Door;
 use super::measures::Tunnel;
+use super::received::Received;
 use super::relay::{Prefixed, client_side};
 use super::service::{self, Place};
-use super::{intercept, relay};
+use super::{http2, intercept, relay};
 use crate::inject::Refusal;
 use crate::origin::{Authority, Origin, Scheme};
+use crate::upstream::Speech;
 
 /// The first byte of a TLS record that holds a handshake message (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -29,7 +30,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 /// Answers CONNECT and leaves a task behind that serves the tunnel.
 pub(super) async fn connect(
     door: &Door,
-    mut request: Request<Incoming>,
+    mut request: Request<Received>,
     authority: Authority,
     caller: Caller,
 ) -> Result<Response<Answer>, Refusal> {
@@ -64,12 +65,21 @@ fn look_inside(door: Door, upgrade: OnUpgrade, authority: Authority, caller: Cal
                 }
             }
         }
+        while http2::may_begin(&early) && !http2::begins(&early) {
+            match tokio::time::timeout(bound, stream.read_buf(&mut early)).await {
+                Ok(Ok(1..)) => {}
+                _ => return,
+            }
+        }
         if early[0] == TLS_HANDSHAKE {
             let origin = Origin::new(Scheme::Https, authority);
             intercept::intercept(door, Prefixed::new(early.freeze(), stream), origin, caller).await;
+            return;
+        }
+        let place = Place::Inside { origin: Origin::new(Scheme::Http, authority), caller: Box::new(caller), misdirected: None };
+        if http2::begins(&early) {
+            http2::serve(door, Prefixed::new(early.freeze(), stream), place, Speech::PriorKnowledge).await;
         } else {
-            let place =
-                Place::Inside { origin: Origin::new(Scheme::Http, authority), caller: Box::new(caller), misdirected: None };
             service::serve(door, stream, early, place).await;
         }
     })

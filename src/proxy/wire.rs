@@ -88,7 +88,7 @@ fn unparsable(head: &[u8], fault: httparse::Error) -> Refusal {
             Refusal::new(Code::HeadTooLarge, format!("The head has more than {MAX_FIELDS} fields."))
         }
         httparse::Error::Version => Refusal::malformed(
-            "The request line does not end in HTTP/1.1 or HTTP/1.0. This port speaks HTTP/1.1; HTTP/2 is not offered here.",
+            "The request line does not end in HTTP/1.1 or HTTP/1.0. This connection speaks HTTP/1.1. HTTP/2 is spoken inside tunnels: agreed on in their TLS handshake (ALPN), or from their first byte where there is no TLS.",
         ),
         httparse::Error::Token | httparse::Error::Status if holds_reference(authority_like(line)) => {
             in_authority(authority_like(line))
@@ -181,7 +181,8 @@ fn chunked(coding: &[u8], is_1_1: bool) -> Result<Framing, Refusal> {
     if is_1_1 { Ok(Framing::Chunked) } else { Err(Refusal::malformed("Transfer-Encoding does not exist in HTTP/1.0.")) }
 }
 
-fn parse_length(value: &[u8]) -> Result<u64, Refusal> {
+/// The number in a Content-Length field.
+pub(super) fn parse_length(value: &[u8]) -> Result<u64, Refusal> {
     let digits = value.iter().all(u8::is_ascii_digit);
     let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     // Beyond this the HTTP library itself would say no.

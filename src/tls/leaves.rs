@@ -16,7 +16,7 @@ use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 
 use super::authority::Authority;
 use super::leaf::{LeafError, Term};
-use super::{ALPN_HTTP_1_1, provider};
+use super::{ALPN_HTTP_1_1, ALPN_HTTP_2, provider};
 use crate::metrics::{Counter, Registry};
 use crate::origin::Host;
 
@@ -72,7 +72,8 @@ impl Leaves {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// The configuration under which the proxy answers as `host`: TLS 1.2 and 1.3, HTTP/1.1.
+    /// The configuration under which the proxy answers as `host`: TLS 1.2 and 1.3, HTTP/2
+    /// and HTTP/1.1.
     pub fn server_config(&self, host: &Host) -> Result<Arc<ServerConfig>, LeafError> {
         let now = (self.clock)();
         let slot = self.slot(host);
@@ -126,7 +127,7 @@ impl Shared {
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-        config.alpn_protocols = vec![ALPN_HTTP_1_1.to_vec()];
+        config.alpn_protocols = vec![ALPN_HTTP_2.to_vec(), ALPN_HTTP_1_1.to_vec()];
         // One ticket key and one cache for all hosts: rustls resumes a session only under the
         // server name it was made for.
         config.ticketer = Arc::clone(&self.tickets);
@@ -281,7 +282,7 @@ mod tests {
                 let mut answering = ServerConnection::new(Arc::clone(&config)).expect("a server");
                 shake(&mut asking, &mut answering).expect("a handshake");
                 assert_eq!(asking.handshake_kind(), Some(expected), "{version:?}");
-                assert_eq!(asking.alpn_protocol(), Some(&b"http/1.1"[..]));
+                assert_eq!(asking.alpn_protocol(), Some(&b"h2"[..]));
             }
         }
     }

@@ -219,6 +219,9 @@ mod tests {
         let (authority, _) = tls::Authority::load_or_create(&certificate, &key, made_at).expect("an authority");
         let leaves = Leaves::new(Arc::new(authority), 1, clock);
         let config = leaves.server_config(&Host::parse(name).expect("a host")).expect("a leaf");
+        let mut config = rustls::ServerConfig::clone(&config);
+        config.alpn_protocols.clear();
+        let config = Arc::new(config);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move {

@@ -16,6 +16,8 @@ mod doctor;
 mod front;
 mod heads;
 mod hosts;
+mod http2_clients;
+mod http2_frames;
 mod http2_upstream;
 mod injection;
 mod lifecycle;

@@ -140,5 +140,8 @@ async fn prove(row: &Row) {
     }
     // A browser asks for the icon of a page by itself, and that holds nothing.
     let icons = world.evil.received().iter().filter(|request| request.line().starts_with("GET /favicon.ico ")).count();
-    assert_eq!((world.evil.received().len(), world.evil.connections()), (icons, icons), "{}", row.client);
+    assert_eq!(world.evil.received().len(), icons, "{}", row.client);
+    // It may also have closed before the connection for that was of any use.
+    let for_icons = usize::from(row.client == "Chromium");
+    assert!(world.evil.connections() <= icons.max(for_icons), "{}: {}", row.client, world.evil.connections());
 }

@@ -1,7 +1,5 @@
 //! HTTP/2 origins that keep what they received, and HTTP/2 clients inside tunnels.
 
-#![allow(dead_code, reason = "half of it waits for clients that speak HTTP/2")]
-
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
@@ -26,15 +24,12 @@ pub const H2_PLAIN: &str = "h2-plain.crm.example.com";
 /// One request as it came in.
 #[derive(Clone, Debug)]
 pub struct Received {
-    pub method: Method,
     pub uri: Uri,
     pub fields: HeaderMap,
     pub body: Vec<u8>,
     pub trailers: Option<HeaderMap>,
     /// Why the client broke the stream off, if it did; `STREAM_CLOSED` if the connection went.
     pub broken: Option<Reason>,
-    /// The number of the connection it came on, from 1.
-    pub connection: usize,
 }
 
 impl Received {
@@ -63,6 +58,8 @@ pub enum Does {
     Echoes,
     /// Answers with a head and nothing more.
     Hangs,
+    /// Answers with content without end, as fast as it is taken, until the client has enough.
+    Floods,
 }
 
 pub struct Http2Origin {
@@ -83,11 +80,11 @@ impl Http2Origin {
                 let (acceptor, record) = (acceptor.clone(), Arc::clone(&record));
                 tokio::spawn(async move {
                     match acceptor {
-                        None => serve(stream, number, does, record).await,
+                        None => serve(stream, does, record).await,
                         Some(acceptor) => {
                             let Ok(stream) = acceptor.accept(stream).await else { return };
                             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                                serve(stream, number, does, record).await;
+                                serve(stream, does, record).await;
                             } else {
                                 // Only requests that want another protocol come here.
                                 let script: Script = super::origin::raw(SWITCH, false);
@@ -110,13 +107,6 @@ impl Http2Origin {
         self.received.lock().expect("no test panics with it").clone()
     }
 
-    /// The only request that came.
-    pub fn only(&self) -> Received {
-        let received = self.received();
-        assert_eq!(received.len(), 1, "{received:#?}");
-        received[0].clone()
-    }
-
     /// Waits until `count` requests ended, one way or the other.
     pub async fn ended(&self, count: usize) -> Vec<Received> {
         soon(async {
@@ -132,42 +122,23 @@ impl Http2Origin {
 const SWITCH: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    number: usize,
-    does: fn(&Uri) -> Does,
-    record: Arc<Mutex<Vec<Received>>>,
-) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, does: fn(&Uri) -> Does, record: Arc<Mutex<Vec<Received>>>) {
     let mut builder = h2::server::Builder::new();
     builder.enable_connect_protocol();
     let Ok(mut connection) = builder.handshake(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
         let (does, record) = (does(request.uri()), Arc::clone(&record));
-        tokio::spawn(answer(request, respond, does, number, record));
+        tokio::spawn(answer(request, respond, does, record));
     }
 }
 
-async fn answer(
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    does: Does,
-    connection: usize,
-    record: Arc<Mutex<Vec<Received>>>,
-) {
+async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, does: Does, record: Arc<Mutex<Vec<Received>>>) {
     let (head, mut content) = request.into_parts();
     let mut early = match does {
         Does::Echoes | Does::Hangs => respond.send_response(Response::new(()), false).ok(),
         _ => None,
     };
-    let mut received = Received {
-        method: head.method,
-        uri: head.uri,
-        fields: head.headers,
-        body: Vec::new(),
-        trailers: None,
-        broken: None,
-        connection,
-    };
+    let mut received = Received { uri: head.uri, fields: head.headers, body: Vec::new(), trailers: None, broken: None };
     while let Some(chunk) = content.data().await {
         match chunk {
             Ok(chunk) => {
@@ -223,6 +194,16 @@ async fn answer(
                 let _ = stream.send_data(Bytes::new(), true);
             }
         }
+        Does::Floods => {
+            let Ok(mut stream) = respond.send_response(Response::new(()), false) else { return };
+            loop {
+                stream.reserve_capacity(16 * 1024);
+                let Some(Ok(room)) = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await else { return };
+                if stream.send_data(Bytes::from(vec![0; room]), false).is_err() {
+                    return;
+                }
+            }
+        }
         Does::Hangs => {
             let Some(mut stream) = early else { return };
             let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
@@ -234,6 +215,9 @@ fn is_written(stream: &mut SendStream<Bytes>) -> bool {
     stream.capacity() == 0
 }
 
+/// So that connections can be counted.
+pub const ONE_WORKER: &str = "[proxy]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n";
+
 /// A world with origins that speak HTTP/2.
 pub struct Http2World {
     pub world: World,
@@ -244,15 +228,24 @@ pub struct Http2World {
 impl Http2World {
     /// With one worker, so that connections can be counted.
     pub async fn new(does: fn(&Uri) -> Does) -> Self {
-        Self::with("[proxy]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n", does).await
+        Self::with(ONE_WORKER, does).await
     }
 
     pub async fn with(config: &str, does: fn(&Uri) -> Does) -> Self {
+        Self::build(config, does, reply("200 OK", "", "ok")).await
+    }
+
+    /// The same with HTTP/1.1 origins that answer by `script`.
+    pub async fn scripted(does: fn(&Uri) -> Does, script: Script) -> Self {
+        Self::build(ONE_WORKER, does, script).await
+    }
+
+    async fn build(config: &str, does: fn(&Uri) -> Does, script: Script) -> Self {
         let ca = Ca::new();
         let h2 = Http2Origin::start(Some(ca.acceptor_speaking(&[H2], &["h2", "http/1.1"])), does).await;
         let h2_plain = Http2Origin::start(None, does).await;
         let others = [(H2, h2.address), (H2_PLAIN, h2_plain.address)];
-        let world = World::beside(&ca, &others, config, reply("200 OK", "", "ok")).await;
+        let world = World::beside(&ca, &others, config, script).await;
         Self { world, h2, h2_plain }
     }
 }
@@ -265,16 +258,30 @@ pub fn ok(_: &Uri) -> Does {
 impl World {
     /// An HTTP/2 client inside a tunnel to `host`, by ALPN.
     pub async fn http2(&self, host: &'static str) -> h2::client::SendRequest<Bytes> {
+        self.http2_with(host, 65_535).await
+    }
+
+    /// The same, taking so much on a connection.
+    pub async fn http2_with(&self, host: &'static str, window: u32) -> h2::client::SendRequest<Bytes> {
         let stream = self.tunnel(&format!("{host}:443")).await;
         let stream = tls_with(stream, host, &self.ca(), &["h2"]).await.expect("the leaf is trusted");
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
-        client(stream).await
+        client_with(stream, window).await
     }
 }
 
 /// An HTTP/2 client on a connection.
 pub async fn client<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) -> h2::client::SendRequest<Bytes> {
-    let (sender, connection) = soon(h2::client::handshake(stream)).await.expect("HTTP/2");
+    client_with(stream, 65_535).await
+}
+
+async fn client_with<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    window: u32,
+) -> h2::client::SendRequest<Bytes> {
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_connection_window_size(window).handshake(stream);
+    let (sender, connection) = soon(handshake).await.expect("HTTP/2");
     tokio::spawn(async move {
         let _ = connection.await;
     });
@@ -297,7 +304,7 @@ impl Answered {
 
     /// The code of a refusal of ours; checks everything that every refusal must have.
     pub fn refusal(&self) -> String {
-        let head = self.fields.iter().fold(format!("HTTP/2 {}\r\n", self.status), |mut head, (name, value)| {
+        let head = self.fields.iter().fold(format!("HTTP/2 {} \r\n", self.status), |mut head, (name, value)| {
             let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
             head
         });
