@@ -21,6 +21,7 @@ mod http2_frames;
 mod http2_upstream;
 mod injection;
 mod lifecycle;
+mod openapi;
 mod operations;
 mod pages;
 mod people;

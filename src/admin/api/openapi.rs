@@ -3,9 +3,9 @@
 use axum::routing::{MethodRouter, get};
 use http::Method;
 use utoipa::PartialSchema;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, Parameter};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder, Schema};
 
 use super::State;
 use super::documents::ProblemSchema;
@@ -39,7 +39,23 @@ pub(super) fn complete(document: &mut OpenApi, right: fn(&Method, &str) -> Optio
     }
 }
 
+/// What organizations, secrets, runners and tokens may be called.
+const NAME: &str = "^[A-Za-z][A-Za-z0-9_.-]*$";
+const LONGEST_NAME: usize = 128;
+
+/// Says of a path's parameter what a name is.
+fn describe_name(parameter: &mut RefOr<Parameter>) {
+    let RefOr::T(parameter) = parameter else { return };
+    if !matches!(parameter.name.as_str(), "organization" | "name") {
+        return;
+    }
+    if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
+        (schema.pattern, schema.min_length, schema.max_length) = (Some(NAME.to_owned()), Some(1), Some(LONGEST_NAME));
+    }
+}
+
 fn finish(operation: &mut Operation, right: Option<String>) {
+    operation.parameters.iter_mut().flatten().for_each(describe_name);
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     let problem = ResponseBuilder::new().description("Not carried out.").content("application/problem+json", content);
     operation.responses.responses.insert("default".to_owned(), problem.build().into());
