@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use super::manifest::{self, Line, Manifest};
 use super::names::Names;
-use super::record::{Entry, Faulty, Header, Record, RecordKey};
+use super::record::{Entry, Faulty, Header, RECORDS, Record, RecordKey};
 use super::{Book, LedgerError};
 use crate::seal::{Envelope, Sealer};
 use crate::store::{Backend, Expect, Stored, Write};
 
 /// Loads and judges everything that is stored. Writes only into a store that is empty.
 pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book, LedgerError> {
-    let mut stored: HashMap<String, Stored> =
-        backend.load().await?.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
+    let loaded = backend.load(&[manifest::KEY, RECORDS]).await?;
+    let mut stored: HashMap<String, Stored> = loaded.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
     let manifest = match stored.get(manifest::KEY) {
         Some(root) => Manifest::open(sealer, &root.bytes, |key| Some(stored.get(key)?.bytes.as_slice()))?,
-        None if stored.is_empty() => return begin(backend, sealer).await,
+        // Whatever else lies there was written by somebody who had a manifest.
+        None if backend.page("", None, 1).await?.is_empty() => return begin(backend, sealer).await,
         None => return Err(missing(stored.values(), sealer)),
     };
     let versions = stored.iter().map(|(key, stored)| (key.clone(), stored.version)).collect();

@@ -11,6 +11,9 @@ use crate::secret::OrganizationName;
 /// The version of the header's shape.
 const FORMAT: u32 = 1;
 
+/// What the key of every record begins with.
+pub(super) const RECORDS: &str = "record/";
+
 /// What sort of record: a word that a room above chooses (`secret`, `runner`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Kind(Cow<'static, str>);
@@ -41,7 +44,7 @@ pub struct RecordKey {
 impl RecordKey {
     /// Reads a key as it stands in the store.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.strip_prefix("record/")?.split('/');
+        let mut parts = text.strip_prefix(RECORDS)?.split('/');
         let (kind, organization, id) = (parts.next()?, parts.next()?, parts.next()?);
         let plain = parts.next().is_none() && !kind.is_empty() && !id.is_empty();
         let organization = OrganizationName::parse(organization).ok()?;
@@ -51,7 +54,7 @@ impl RecordKey {
 
 impl fmt::Display for RecordKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "record/{}/{}/{}", self.kind.as_str(), self.organization, self.id)
+        write!(f, "{RECORDS}{}/{}/{}", self.kind.as_str(), self.organization, self.id)
     }
 }
 

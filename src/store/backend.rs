@@ -84,8 +84,16 @@ pub struct Changed {
 
 /// A store engine.
 pub trait Backend: Send + Sync + 'static {
-    /// Everything that is stored, in no particular order.
-    fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>>;
+    /// Everything whose key begins with one of `prefixes`, as it was at one moment, in the order of
+    /// the keys. For what is kept in memory anyway.
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>>;
+
+    /// The first `limit` keys that begin with `prefix` and come behind `after`, in their order: for
+    /// going through what nobody wants to hold at once.
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>>;
+
+    /// What is stored under one key.
+    fn read(&self, key: &str) -> Pending<'_, Result<Option<Stored>, StoreError>>;
 
     /// Carries out all writes, or none of them. Resolves once they are on stable storage, with the
     /// new version of each key put, in the order of the puts.

@@ -49,8 +49,16 @@ impl Measured {
 }
 
 impl Backend for Measured {
-    fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
-        self.engine.load()
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        self.engine.load(prefixes)
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        self.engine.page(prefix, after, limit)
+    }
+
+    fn read(&self, key: &str) -> Pending<'_, Result<Option<Stored>, StoreError>> {
+        self.engine.read(key)
     }
 
     fn commit(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>> {
@@ -77,8 +85,16 @@ mod tests {
     struct Failing(StoreError);
 
     impl Backend for Failing {
-        fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        fn load(&self, _: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
             Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn page(&self, _: &str, _: Option<&str>, _: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+            self.load(&[])
+        }
+
+        fn read(&self, _: &str) -> Pending<'_, Result<Option<Stored>, StoreError>> {
+            Box::pin(std::future::ready(Ok(None)))
         }
 
         fn commit(&self, _: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>> {

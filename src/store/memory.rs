@@ -1,7 +1,8 @@
 //! The engine for tests and for sidecars that declare everything: a map in this process's memory.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Bound;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
@@ -28,9 +29,14 @@ impl Memory {
         Self { map: Mutex::default(), changes: broadcast::Sender::new(WATCH_CAPACITY) }
     }
 
+    /// A panic elsewhere cannot have left the map half changed: it changes only in a commit, where
+    /// nothing panics.
+    fn map(&self) -> MutexGuard<'_, Map> {
+        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn commit_now(&self, writes: Vec<Write>) -> Result<Vec<u64>, StoreError> {
-        // A panic elsewhere cannot have left the map half changed: it changes only below, where nothing panics.
-        let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.map();
         map.check(&writes)?;
         map.revision += 1;
         let revision = map.revision;
@@ -42,6 +48,10 @@ impl Memory {
         }
         Ok(vec![revision; puts])
     }
+}
+
+fn stored((key, (version, bytes)): (&String, &(u64, Vec<u8>))) -> Stored {
+    Stored { key: key.clone(), version: *version, bytes: bytes.clone() }
 }
 
 impl Map {
@@ -71,12 +81,24 @@ impl Map {
 }
 
 impl Backend for Memory {
-    fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
-        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = map.keys.iter();
-        let all = all.map(|(key, (version, bytes))| Stored { key: key.clone(), version: *version, bytes: bytes.clone() });
-        let all: Vec<_> = all.collect();
-        Box::pin(std::future::ready(Ok(all)))
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        let map = self.map();
+        let wanted = map.keys.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
+        let found: Vec<_> = wanted.map(stored).collect();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        let from = after.filter(|after| *after >= prefix).map_or(Bound::Included(prefix), Bound::Excluded);
+        let map = self.map();
+        let behind = map.keys.range::<str, _>((from, Bound::Unbounded));
+        let found: Vec<_> = behind.take_while(|(key, _)| key.starts_with(prefix)).take(limit).map(stored).collect();
+        Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn read(&self, key: &str) -> Pending<'_, Result<Option<Stored>, StoreError>> {
+        let found = self.map().keys.get_key_value(key).map(stored);
+        Box::pin(std::future::ready(Ok(found)))
     }
 
     fn commit(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>> {

@@ -29,7 +29,7 @@ use sled::transaction::TransactionError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::files::{Files, damaged};
-use self::rows::{commit, load};
+use self::rows::{commit, page, read};
 use super::{Backend, Changed, Pending, StoreError, Stored, Write};
 
 /// Commits that may wait for the thread; more wait before they are handed over.
@@ -45,7 +45,9 @@ pub(super) struct Sled {
 }
 
 enum Job {
-    Load(oneshot::Sender<Result<Vec<Stored>, StoreError>>),
+    Load(Vec<String>, oneshot::Sender<Result<Vec<Stored>, StoreError>>),
+    Page(String, Option<String>, usize, oneshot::Sender<Result<Vec<Stored>, StoreError>>),
+    Read(String, oneshot::Sender<Result<Option<Stored>, StoreError>>),
     Commit(Vec<Write>, oneshot::Sender<Result<Vec<u64>, StoreError>>),
 }
 
@@ -81,8 +83,19 @@ impl Sled {
 }
 
 impl Backend for Sled {
-    fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
-        Box::pin(self.ask(Job::Load))
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
+        Box::pin(self.ask(|answer| Job::Load(prefixes, answer)))
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        Box::pin(self.ask(move |answer| Job::Page(prefix, after, limit, answer)))
+    }
+
+    fn read(&self, key: &str) -> Pending<'_, Result<Option<Stored>, StoreError>> {
+        let key = key.to_owned();
+        Box::pin(self.ask(|answer| Job::Read(key, answer)))
     }
 
     fn commit(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>> {
@@ -137,12 +150,25 @@ impl Owner {
 
     fn start(&mut self, job: Job, unsynced: &mut Vec<Unsynced>) {
         match job {
-            Job::Load(answer) => drop(answer.send(load(&self.files.db))),
+            Job::Load(prefixes, answer) => drop(answer.send(self.load(prefixes))),
+            Job::Page(prefix, after, limit, answer) => {
+                drop(answer.send(page(&self.files.db, &prefix, after.as_deref(), limit)));
+            }
+            Job::Read(key, answer) => drop(answer.send(read(&self.files.db, &key))),
             Job::Commit(writes, answer) => match self.carry_out(&writes) {
                 Ok(revision) => unsynced.push(Unsynced { writes, revision, answer }),
                 Err(error) => drop(answer.send(Err(error))),
             },
         }
+    }
+
+    /// Nothing is written meanwhile: this thread alone does that.
+    fn load(&self, mut prefixes: Vec<String>) -> Result<Vec<Stored>, StoreError> {
+        prefixes.sort();
+        // One that begins with another adds nothing.
+        prefixes.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
+        let found: Result<Vec<_>, _> = prefixes.iter().map(|prefix| page(&self.files.db, prefix, None, usize::MAX)).collect();
+        Ok(found?.concat())
     }
 
     fn carry_out(&mut self, writes: &[Write]) -> Result<u64, StoreError> {

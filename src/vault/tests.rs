@@ -322,8 +322,16 @@ async fn a_write_whose_caller_went_away_still_ends_as_one() {
 struct Full(Arc<dyn Backend>);
 
 impl Backend for Full {
-    fn load(&self) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
-        self.0.load()
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        self.0.load(prefixes)
+    }
+
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+        self.0.page(prefix, after, limit)
+    }
+
+    fn read(&self, key: &str) -> Pending<'_, Result<Option<Stored>, StoreError>> {
+        self.0.read(key)
     }
 
     fn commit(&self, _: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>> {

@@ -42,7 +42,7 @@ fn check(view: &TransactionalTree, write: &Write) -> ConflictableTransactionResu
         Write::Put { key, expect: Expect::Version(version), .. } | Write::Remove { key, version } => (key, Some(*version)),
     };
     let now = view.get(row(key, 0))?;
-    let now = now.as_ref().and_then(|first| prefix(first));
+    let now = now.as_ref().and_then(|first| prefix_of(first));
     if now.map(|(version, _, _)| version) != expected {
         return Err(ConflictableTransactionError::Abort(key.clone()));
     }
@@ -60,22 +60,36 @@ fn put(view: &TransactionalTree, key: &str, revision: u64, bytes: &[u8]) -> Conf
     Ok(count)
 }
 
-/// Every key with its chunks joined. What is damaged beyond that is found when it is opened.
-pub(super) fn load(db: &sled::Db) -> Result<Vec<Stored>, StoreError> {
-    let mut all: Vec<Stored> = Vec::new();
-    for entry in db.iter() {
+/// The first `limit` keys that begin with `prefix` and come behind `after`, in their order, their
+/// chunks joined. What is damaged beyond that is found when it is opened.
+pub(super) fn page(db: &sled::Db, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Stored>, StoreError> {
+    let mut found: Vec<Stored> = Vec::new();
+    let from = after.filter(|after| *after >= prefix).map_or_else(|| prefix.as_bytes().to_vec(), |after| row(after, u32::MAX));
+    for entry in db.range(from..) {
         let (row, bytes) = entry.map_err(|error| StoreError::Failed(format!("the store cannot be read: {error}")))?;
         let Some((key, chunk)) = parse_row(&row) else { continue };
-        match (chunk, all.last_mut()) {
+        if !key.starts_with(prefix) {
+            break;
+        }
+        if chunk == 0 && found.len() == limit {
+            break;
+        }
+        match (chunk, found.last_mut()) {
             (0, _) => {
-                let Some((version, _, first)) = prefix(&bytes) else { continue };
-                all.push(Stored { key: key.to_owned(), version, bytes: first.to_vec() });
+                let Some((version, _, first)) = prefix_of(&bytes) else { continue };
+                found.push(Stored { key: key.to_owned(), version, bytes: first.to_vec() });
             }
             (_, Some(last)) if last.key == key => last.bytes.extend_from_slice(&bytes),
             (_, _) => {}
         }
     }
-    Ok(all)
+    Ok(found)
+}
+
+/// What is stored under one key.
+pub(super) fn read(db: &sled::Db, key: &str) -> Result<Option<Stored>, StoreError> {
+    let found = page(db, key, None, 1)?;
+    Ok(found.into_iter().find(|stored| stored.key == key))
 }
 
 fn row(key: &str, chunk: u32) -> Vec<u8> {
@@ -88,7 +102,7 @@ fn parse_row(row: &[u8]) -> Option<(&str, u32)> {
     Some((key, u32::from_be_bytes(*chunk)))
 }
 
-fn prefix(first: &[u8]) -> Option<(u64, u32, &[u8])> {
+fn prefix_of(first: &[u8]) -> Option<(u64, u32, &[u8])> {
     let (version, rest) = first.split_first_chunk::<8>()?;
     let (chunks, bytes) = rest.split_first_chunk::<{ PREFIX - 8 }>()?;
     Some((u64::from_be_bytes(*version), u32::from_be_bytes(*chunks), bytes))

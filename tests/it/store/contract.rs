@@ -24,11 +24,12 @@ async fn keeps_the_contract(store: Arc<dyn Backend>) {
     never_gives_a_version_twice(&*store).await;
     keeps_bytes_of_any_length(&*store).await;
     tells_every_change_in_order(&*store).await;
+    is_gone_through_by_prefix_and_in_pages(&*store).await;
     lets_one_of_many_win(store.clone()).await;
 }
 
 async fn starts_empty_and_gives_back_what_was_put(store: &dyn Backend) {
-    assert_eq!(store.load().await.expect("loads"), []);
+    assert_eq!(store.load(&[""]).await.expect("loads"), []);
     let versions = store.commit(vec![put("a/1", Expect::Absent, b"one"), put("a/2", Expect::Absent, b"two")]).await;
     let versions = versions.expect("commits");
     assert_eq!(versions.len(), 2);
@@ -107,6 +108,43 @@ async fn tells_every_change_in_order(store: &dyn Backend) {
     assert!(changes.try_recv().is_err(), "a refused commit is no change");
 }
 
+async fn is_gone_through_by_prefix_and_in_pages(store: &dyn Backend) {
+    // Of more than one row, and beside keys that begin alike.
+    let big = vec![7; 10_000];
+    for (key, bytes) in [("p", &big[..]), ("p/1", b"1"), ("p/2", &big), ("p/20", b"20"), ("p/3", b""), ("p0", b"x"), ("q", b"y")]
+    {
+        store.commit(vec![put(key, Expect::Absent, bytes)]).await.expect("commits");
+    }
+    let keys = |found: Result<Vec<Stored>, StoreError>| -> Vec<String> {
+        found.expect("reads").into_iter().map(|stored| stored.key).collect()
+    };
+    assert_eq!(keys(store.load(&["p/"]).await), ["p/1", "p/2", "p/20", "p/3"]);
+    assert_eq!(keys(store.load(&["q", "p/2", "p/20", "nothing"]).await), ["p/2", "p/20", "q"]);
+    assert_eq!(keys(store.load(&[]).await), [""; 0]);
+    for (after, limit, expected) in [
+        (None, 2, &["p/1", "p/2"][..]),
+        (Some("p/2"), 2, &["p/20", "p/3"]),
+        (Some("p/20"), 9, &["p/3"]),
+        (Some("p/25"), 9, &["p/3"]),
+        (Some("p/3"), 9, &[]),
+        (Some("p/"), 1, &["p/1"]),
+        (Some("a"), 1, &["p/1"]),
+        (Some("z"), 1, &[]),
+        (None, 0, &[]),
+    ] {
+        assert_eq!(keys(store.page("p/", after, limit).await), expected, "{after:?} {limit}");
+    }
+    assert_eq!(store.page("p/2", None, 1).await.expect("reads")[0].bytes, big);
+    for (key, expected) in [("p", Some(&big[..])), ("p/2", Some(&big)), ("p/3", Some(b"")), ("p/", None), ("r", None)] {
+        let found = store.read(key).await.expect("reads");
+        assert_eq!(
+            found.as_ref().map(|stored| (stored.key.as_str(), &stored.bytes[..])),
+            expected.map(|bytes| (key, bytes)),
+            "{key}"
+        );
+    }
+}
+
 async fn lets_one_of_many_win(store: Arc<dyn Backend>) {
     let threads: Vec<_> = (0..8_u8)
         .map(|writer| {
@@ -158,7 +196,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn all(store: &dyn Backend) -> Vec<Stored> {
-    let mut all = store.load().await.expect("loads");
+    let mut all = store.load(&[""]).await.expect("loads");
     all.sort_by(|one, other| one.key.cmp(&other.key));
     all
 }
