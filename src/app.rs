@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 use zeroize::Zeroizing;
 
+use crate::activity::{self, Activity};
 use crate::admin;
 use crate::audit::Audit;
 use crate::config::{Config, ConfigError, DeclaredRunner, DeclaredSecret, Engine, Source};
@@ -29,7 +30,7 @@ use crate::readiness::Readiness;
 use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::serve::reachable;
-use crate::store::{self, StoreError};
+use crate::store::{self, Backend, StoreError};
 use crate::tls::{self, Authority, AuthorityError, ListenerError, PairError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
 
@@ -135,8 +136,10 @@ pub struct Rooms {
     pub identity: Arc<Identity>,
     /// The people.
     pub members: Arc<Members>,
-    /// The last uses.
+    /// Who writes down what happens.
     pub audit: Arc<Audit>,
+    /// What is kept of it.
+    pub activity: Arc<Activity>,
     /// What is counted.
     pub registry: Arc<Registry>,
     /// What stands in the way of serving.
@@ -165,16 +168,38 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
     };
     let (registry, readiness) = (Arc::new(Registry::new()), Readiness::new());
     let store = store::measured(store::open(engine).await?, &registry, &readiness);
-    let ledger = Arc::new(Ledger::open(store, Sealer::new(key)).await?);
+    let ledger = Arc::new(Ledger::open(Arc::clone(&store), Sealer::new(key)).await?);
     note_store(config);
     for fault in ledger.faults() {
         tracing::error!(record = %fault.key, reason = %fault.reason, "a stored record cannot be used");
     }
-    let vault = Arc::new(Vault::new(Arc::clone(&ledger), secrets)?);
-    let identity = Arc::new(Identity::new(Arc::clone(&ledger), runners)?);
+    let (audit, activity) = open_activity(config, store, &ledger, (&registry, &readiness)).await?;
+    let vault = Arc::new(Vault::new(Arc::clone(&ledger), secrets)?.recording_to(Arc::clone(&audit)));
+    let identity = Arc::new(Identity::new(Arc::clone(&ledger), runners)?.recording_to(Arc::clone(&audit)));
     let named = organizations(config);
     let members = Arc::new(Members::new(Arc::clone(&ledger), named, Arc::new(SystemTime::now))?);
-    Ok(Rooms { ledger, vault, identity, members, audit: Arc::new(Audit::new()), registry, readiness })
+    Ok(Rooms { ledger, vault, identity, members, audit, activity, registry, readiness })
+}
+
+/// Opens what is kept of what happened, and goes on keeping it as long as anybody writes down.
+async fn open_activity(
+    config: &Config,
+    store: Arc<dyn Backend>,
+    ledger: &Ledger,
+    (registry, readiness): (&Registry, &Readiness),
+) -> Result<(Arc<Audit>, Arc<Activity>), AppError> {
+    let (audit, handover) = Audit::handing_over(registry);
+    let audit = Arc::new(audit);
+    let settings =
+        activity::Settings { node: config.node.clone(), keep: config.activity.keep.0, entries: config.activity.entries };
+    let handed = (Arc::clone(&audit), handover);
+    let (activity, keeper) = Activity::open(store, ledger.sealer().clone(), settings, handed).await?;
+    let alive = readiness.alive("activity");
+    tokio::spawn(async move {
+        keeper.run().await;
+        alive.ended();
+    });
+    Ok((audit, Arc::new(activity)))
 }
 
 impl Rooms {
@@ -186,7 +211,7 @@ impl Rooms {
             identity: Arc::clone(&self.identity),
             members: Arc::clone(&self.members),
             base: doors::base(config, None).into(),
-            audit: Arc::clone(&self.audit),
+            activity: Arc::clone(&self.activity),
             ca: ca.to_owned().into(),
             road: None,
             narrow: narrow.collect(),

@@ -24,7 +24,9 @@ pub mod identity;
 pub mod members;
 pub mod vault;
 
-// Sealed records with their manifest, where they lie, and what somebody shows to be known.
+// Sealed records with their manifest, what happened, where both lie, and what somebody shows to be
+// known.
+pub mod activity;
 pub mod ledger;
 
 pub mod audit;

@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["admin"],
     &["proxy"],
     &["identity", "members", "vault"],
-    &["ledger"],
+    &["activity", "ledger"],
     &["audit", "store", "token"],
     &["inject", "seal", "upstream"],
     &["runtimes", "secret", "serve", "tls"],

@@ -39,7 +39,7 @@ pub use self::operations::Operations;
 use self::principal::Principal;
 use self::problem::Problem;
 pub use self::session::Way;
-use crate::audit::Audit;
+use crate::activity::Activity;
 use crate::identity::Identity;
 use crate::members::Members;
 use crate::origin::Host;
@@ -57,8 +57,8 @@ pub struct State {
     pub members: Arc<Members>,
     /// Where people reach the port, without a path, as links begin: `https://admin.example.com`.
     pub base: Arc<str>,
-    /// The last uses.
-    pub audit: Arc<Audit>,
+    /// What happened, and the last uses.
+    pub activity: Arc<Activity>,
     /// The CA's certificate, PEM; empty while there is none.
     pub ca: Arc<str>,
     /// How requests are sent for real; `None` where no proxy runs.

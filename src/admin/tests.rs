@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
-use crate::audit::{Entry, Outcome};
+use crate::activity;
+use crate::audit::{Audit, Entry, Outcome};
 use crate::identity::{DeclaredRunner, NewRunner};
 use crate::ledger::Ledger;
+use crate::metrics::Registry;
 use crate::seal::{KeyEncryptionKey, Sealer};
 use crate::secret::{AllowedDomains, Description, Limits, OrganizationName, RunnerName, SecretName, SecretValue, Surface};
 use crate::store;
@@ -26,9 +28,19 @@ pub(super) async fn state() -> State {
 }
 
 pub(super) async fn state_at(clock: crate::members::Clock) -> State {
+    state_with_audit(clock).await.0
+}
+
+async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
     let key = KeyEncryptionKey::from_base64("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").expect("32 bytes");
     let backend = store::open(store::Engine::Memory).await.expect("memory opens");
-    let ledger = Arc::new(Ledger::open(backend, Sealer::new(key)).await.expect("it is empty"));
+    let ledger = Arc::new(Ledger::open(backend.clone(), Sealer::new(key)).await.expect("it is empty"));
+    let (audit, handover) = Audit::handing_over(&Registry::new());
+    let audit = Arc::new(audit);
+    let settings = activity::Settings { node: activity::NodeName::default(), keep: Duration::from_hours(24), entries: 1_000 };
+    let opened = Activity::open(backend, ledger.sealer().clone(), settings, (audit.clone(), handover)).await;
+    let (activity, keeper) = opened.expect("it is empty");
+    tokio::spawn(keeper.run());
     let declared = NewSecret {
         name: SecretName::parse("declared.one").expect("a name"),
         value: SecretValue::new(VALUE.into()).expect("a value"),
@@ -44,18 +56,19 @@ pub(super) async fn state_at(clock: crate::members::Clock) -> State {
     };
     let token = SecretValue::new(b"a token".to_vec()).expect("a value");
     let runner = DeclaredRunner { organization: OrganizationName::default(), runner, token: Some(token) };
-    State {
+    let state = State {
         vault: Arc::new(Vault::new(ledger.clone(), vec![(OrganizationName::default(), declared)]).expect("no contradiction")),
         identity: Arc::new(Identity::new(ledger.clone(), vec![runner]).expect("no contradiction")),
         members: Arc::new(Members::new(ledger, [], clock).expect("random")),
         base: "http://localhost:8081".into(),
-        audit: Arc::new(Audit::new()),
+        activity: Arc::new(activity),
         reach: Reach { proxy: ("127.0.0.1".to_owned(), 8080), certificates: "/certs".into() },
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
         road: None,
         narrow: Arc::new([(vec![DomainPattern::parse("narrow.test").expect("a pattern")], Surfaces::NONE.with(Surface::Query))]),
         operations: Operations::default(),
-    }
+    };
+    (state, audit)
 }
 
 struct Door(Router);
@@ -229,11 +242,11 @@ async fn two_writers_never_silently_overwrite_each_other() {
 
 #[tokio::test]
 async fn one_secret_and_its_deletion_tell_the_last_use() {
-    let state = state().await;
+    let (state, audit) = state_with_audit(Arc::new(SystemTime::now)).await;
     let (organization, name) = (OrganizationName::default(), SecretName::parse("a").expect("a name"));
     let runner = RunnerName::parse("billing").expect("a name");
     let host = Host::parse("api.test").expect("a host");
-    state.audit.record(&Entry {
+    audit.record(&Entry {
         request_id: "1",
         runner: Some(&runner),
         organization: Some(&organization),
@@ -250,6 +263,7 @@ async fn one_secret_and_its_deletion_tell_the_last_use() {
         duration: Duration::ZERO,
         at: SystemTime::UNIX_EPOCH,
     });
+    state.activity.flush().await;
     let door = Door(socket_router(state));
     assert_eq!(door.post(SECRETS, json!({ "name": "a", "value": VALUE })).await.status, 201);
     let expected = json!({ "at": "1970-01-01T00:00:00Z", "runner": "billing", "host": "api.test", "surface": "header" });

@@ -83,6 +83,9 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
         }
         name = signals.next() => tracing::warn!(signal = name, "a second signal: ending at once"),
     }
+    if tokio::time::timeout(LAST_WORD, rooms.activity.flush()).await.is_err() {
+        tracing::warn!("the last second of activity could not be kept");
+    }
     last.begin();
     let _ = tokio::time::timeout(LAST_WORD, async { while people.join_next().await.is_some() {} }).await;
     people.abort_all();

@@ -43,6 +43,8 @@ pub(super) enum Api {
     Here {
         /// The same routes as on the socket.
         router: axum::Router,
+        /// What is recorded of it.
+        activity: std::sync::Arc<crate::activity::Activity>,
         /// Whether what is written lasts.
         lasting: bool,
     },
@@ -138,7 +140,8 @@ impl Api {
                 let rooms = app::open_vaults(config).await?;
                 // Nobody asks for the CA's certificate here; it may not have been made yet.
                 let router = admin::socket_router(rooms.admin_state(config, "", &Drain::new()));
-                Ok(Self::Here { router, lasting: config.store.engine != Engine::Memory })
+                let activity = rooms.activity;
+                Ok(Self::Here { router, activity, lasting: config.store.engine != Engine::Memory })
             }
             Err(fault) => Err(CliError::failed(format!(
                 "the server's socket {} cannot be reached: {fault}; run this as the user that the server runs as",
@@ -178,7 +181,7 @@ impl Api {
         match self {
             Self::Server(socket) => over_socket(socket, call).await,
             Self::Remote(remote) => remote.exchange(call).await,
-            Self::Here { router, lasting } => {
+            Self::Here { router, activity, lasting } => {
                 let is_write = call.method != Method::GET && !call.path.ends_with("/request-tests");
                 if is_write && !lasting {
                     return Err(CliError::failed(
@@ -187,7 +190,9 @@ impl Api {
                 }
                 let request = call.into_request("localhost", Body::from)?;
                 let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
-                collected(response).await
+                let answer = collected(response).await;
+                activity.flush().await;
+                answer
             }
         }
     }

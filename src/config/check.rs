@@ -13,6 +13,8 @@ pub(super) type Fault = (String, String);
 
 /// The longest path of a socket, one byte less than what Linux has room for (unix(7)).
 const LONGEST_SOCKET: usize = 107;
+/// The fewest entries of activity that can be kept: a batch has up to 1,024.
+const LEAST_ENTRIES: u64 = 1_024;
 /// The smallest head limit: hyper's reader does not work with less.
 const LEAST_HEAD: Size = Size::kib(8);
 /// Far more threads than any machine has cores.
@@ -26,6 +28,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     private_files(config)?;
     sizes(config)?;
     times(config)?;
+    activity(config)?;
     narrows(config)?;
     next_proxy(config)?;
     host_entries(config)?;
@@ -206,6 +209,18 @@ fn next_proxy(config: &Config) -> Result<(), Fault> {
             "egress.upstream_proxy_credentials",
             "there is no egress.upstream_proxy to show them to; name it, or remove them",
         );
+    }
+    Ok(())
+}
+
+fn activity(config: &Config) -> Result<(), Fault> {
+    let kept = &config.activity;
+    if (1..LEAST_ENTRIES).contains(&kept.entries) {
+        let text = format!("entries go in batches, so keep at least {LEAST_ENTRIES} of them, or 0 to keep none");
+        return fault("activity.entries", text);
+    }
+    if kept.entries > 0 && kept.keep == Span::millis(0) {
+        return fault("activity.keep", "nothing would be kept; say how long, or set activity.entries = 0");
     }
     Ok(())
 }

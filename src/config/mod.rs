@@ -20,8 +20,8 @@ pub use environment::Environment;
 pub use error::{ConfigError, Place};
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use sections::{
-    Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys, Limits, Log,
-    LogFormat, LogLevel, Narrow, Oversize, Proxy, ProxyTls, Shutdown, Store, Timeouts, TlsFiles,
+    Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys,
+    Limits, Log, LogFormat, LogLevel, Narrow, Oversize, Proxy, ProxyTls, Shutdown, Store, Timeouts, TlsFiles,
 };
 pub use words::{AllowedNetwork, FixedAddress, Size, Span, VariableName};
 
@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use self::environment::Override;
 use self::error::cure;
 use self::file::ConfigFile;
+use crate::activity::NodeName;
 
 /// Everything that can be set, one section per room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ use self::file::ConfigFile;
 pub struct Config {
     /// Where the store and `admin.sock` lie; nothing in it is unsealed.
     pub data_dir: PathBuf,
+    /// The name of this process among those that share a store.
+    pub node: NodeName,
     /// The door for runners.
     pub proxy: Proxy,
     /// The door for people.
@@ -62,6 +65,8 @@ pub struct Config {
     pub log: Log,
     /// What keeps the sealed records.
     pub store: Store,
+    /// What is kept of what happened.
+    pub activity: Activity,
     /// Secrets whose values come from a file or a variable.
     pub secrets: Vec<DeclaredSecret>,
     /// Runners whose tokens come from a file or a variable.
@@ -78,6 +83,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "data".into(),
+            node: NodeName::default(),
             proxy: Proxy::default(),
             admin: Admin::default(),
             intercept: Intercept::default(),
@@ -89,6 +95,7 @@ impl Default for Config {
             shutdown: Shutdown::default(),
             log: Log::default(),
             store: Store::default(),
+            activity: Activity::default(),
             secrets: Vec::new(),
             runners: Vec::new(),
             environment: Environment::default(),

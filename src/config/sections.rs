@@ -401,3 +401,19 @@ pub enum Engine {
     /// Nothing is kept: for sidecars whose secrets are all declared, and for tests.
     Memory,
 }
+
+/// `[activity]`: what is kept of what happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Activity {
+    /// How long an entry is kept.
+    pub keep: Span,
+    /// How many entries are kept; 0: none.
+    pub entries: u64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self { keep: Span::secs(90 * 24 * 3600), entries: 100_000 }
+    }
+}

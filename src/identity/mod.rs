@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Audit, Change};
 use crate::ledger::{Draft, Entry, Kind, Ledger, LedgerError, Payload, Record};
 use crate::seal::SealError;
 use crate::secret::{AllowedDomains, NamePattern, OrganizationName, RunnerName, SecretValue};
@@ -228,6 +229,7 @@ struct Metadata {
 pub struct Identity {
     ledger: Arc<Ledger>,
     registry: Arc<Registry>,
+    audit: Arc<Audit>,
 }
 
 impl Identity {
@@ -251,8 +253,18 @@ impl Identity {
         ledger.follow(KIND, registry.clone());
         match registry.declared_and_stored() {
             Some((organization, name)) => Err(IdentityError::DeclaredTwice { organization, name }),
-            None => Ok(Self { ledger, registry }),
+            None => Ok(Self { ledger, registry, audit: Arc::default() }),
         }
+    }
+
+    /// The same, writing down in `audit` who changed what.
+    #[must_use]
+    pub fn recording_to(self, audit: Arc<Audit>) -> Self {
+        Self { audit, ..self }
+    }
+
+    fn record(&self, organization: &OrganizationName, by: &str, action: &'static str, name: &RunnerName) {
+        self.audit.record_change(organization, Change::new(by, action, "runner", name.as_str()));
     }
 
     /// Creates a runner. The token is not kept; this is the only time it can be seen.
@@ -270,7 +282,10 @@ impl Identity {
         let token = Token::random(BEGINNING)?;
         let draft = draft(&new, token.hash(), by);
         match self.ledger.create(KIND, organization, draft, None).await {
-            Ok(record) => Ok((Slot::of_record(&record, false).view(organization, &name), token)),
+            Ok(record) => {
+                self.record(organization, by, "created", &name);
+                Ok((Slot::of_record(&record, false).view(organization, &name), token))
+            }
             Err(LedgerError::NameTaken) => Err(IdentityError::NameTaken { name }),
             Err(error) => Err(error.into()),
         }
@@ -292,7 +307,9 @@ impl Identity {
         metadata.hosts = edit.hosts.unwrap_or(metadata.hosts);
         metadata.certificate = edit.certificate.unwrap_or(metadata.certificate);
         self.refuse_taken(metadata.certificate.as_ref(), Some(&record.header().id))?;
-        self.replace(organization, name, &record, metadata.draft(name, by)).await
+        let view = self.replace(organization, name, &record, metadata.draft(name, by)).await?;
+        self.record(organization, by, "edited", name);
+        Ok(view)
     }
 
     /// Gives a runner a new token: the old one is nobody's from the next request on. The token is not
@@ -309,6 +326,7 @@ impl Identity {
         let token = Token::random(BEGINNING)?;
         metadata.token_sha256 = token.hash();
         let view = self.replace(organization, name, &record, metadata.draft(name, by)).await?;
+        self.record(organization, by, "gave a new token to", name);
         Ok((view, token))
     }
 
@@ -318,6 +336,7 @@ impl Identity {
         organization: &OrganizationName,
         name: &RunnerName,
         if_revision: Option<u64>,
+        by: &str,
     ) -> Result<(), IdentityError> {
         if self.registry.is_declared(organization, name) {
             return Err(IdentityError::Declared { name: name.clone() });
@@ -325,7 +344,11 @@ impl Identity {
         let key = self.registry.key(organization, name).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
         match self.ledger.remove(&key, if_revision).await {
             Err(LedgerError::Stale) => Err(self.stale(organization, name)),
-            other => Ok(other?),
+            other => {
+                other?;
+                self.record(organization, by, "revoked", name);
+                Ok(())
+            }
         }
     }
 

@@ -73,14 +73,14 @@ async fn a_revoked_runner_is_nobody_at_once_and_its_successor_is_somebody_else()
     let identity = identity().await;
     let (_, token) = identity.create(&home(), new("r"), "t").await.expect("creates");
     let runner = identity.authenticate(token.show_once().as_bytes()).expect("is known");
-    identity.revoke(&home(), &name("r"), None).await.expect("revokes");
+    identity.revoke(&home(), &name("r"), None, "t").await.expect("revokes");
     assert!(identity.authenticate(token.show_once().as_bytes()).is_none());
     assert!(identity.current(&runner).is_none() && !identity.has_runners());
     let (_, next) = identity.create(&home(), new("r"), "t").await.expect("the name is free");
     let successor = identity.authenticate(next.show_once().as_bytes()).expect("is known");
     assert!(identity.current(&runner).is_none() && identity.current(&successor).is_some());
     assert_ne!(runner.id, successor.id);
-    let gone = identity.revoke(&home(), &name("other"), None).await.expect_err("nothing there");
+    let gone = identity.revoke(&home(), &name("other"), None, "t").await.expect_err("nothing there");
     assert_eq!(gone.code(), "runner_not_found");
 }
 
@@ -114,7 +114,7 @@ async fn declared_runners_are_known_and_read_only() {
     assert!(identity.current(&runner).is_some() && identity.has_runners());
     assert!(identity.list(&home())[0].declared);
     let created = identity.create(&home(), new("r"), "t").await.err().expect("taken");
-    let revoked = identity.revoke(&home(), &name("r"), None).await.expect_err("read-only");
+    let revoked = identity.revoke(&home(), &name("r"), None, "t").await.expect_err("read-only");
     assert_eq!((created.code(), revoked.code()), ("name_taken", "declared_read_only"));
 }
 
@@ -149,7 +149,7 @@ async fn an_edit_changes_the_limits_and_keeps_the_token() {
     assert_eq!(now.secrets.as_deref(), Some(&[][..]), "a connection that is open feels it");
     let stale = identity.edit(&home(), &name("r"), Edit::default(), Some(1), "eve").await.expect_err("too late");
     assert!(stale.to_string().contains("changed meanwhile, by bob"), "{stale}");
-    assert!(matches!(identity.revoke(&home(), &name("r"), Some(1)).await, Err(IdentityError::RevisionStale { .. })));
+    assert!(matches!(identity.revoke(&home(), &name("r"), Some(1), "t").await, Err(IdentityError::RevisionStale { .. })));
 }
 
 #[tokio::test]
@@ -196,6 +196,6 @@ async fn a_certificate_is_one_runners_in_all_organizations() {
     assert_eq!(known(&["dns:q.example"]), None);
     assert!(identity.authenticate(token.show_once().as_bytes()).is_some(), "the token stays");
     identity.edit(&home(), &name("r"), edit(Some("dns:q.example")), None, "t").await.expect("free again");
-    identity.revoke(&home(), &name("r"), None).await.expect("revokes");
+    identity.revoke(&home(), &name("r"), None, "t").await.expect("revokes");
     assert_eq!(known(&["dns:q.example"]), None);
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::VaultError;
 
+use crate::audit::{Audit, Change};
 use crate::inject::{Resolver, Secrets};
 use crate::ledger::{Draft, Kind, Ledger, LedgerError, Payload, Record};
 use crate::secret::{AllowedDomains, Description, Limits, NamePattern, OrganizationName, SecretName, SecretValue};
@@ -93,6 +94,7 @@ struct Metadata {
 pub struct Vault {
     ledger: Arc<Ledger>,
     replica: Arc<Replica>,
+    audit: Arc<Audit>,
 }
 
 impl Vault {
@@ -109,8 +111,14 @@ impl Vault {
         ledger.follow(KIND, replica.clone());
         match replica.declared_and_stored() {
             Some((organization, name)) => Err(VaultError::DeclaredAndStored { organization, name }),
-            None => Ok(Self { ledger, replica }),
+            None => Ok(Self { ledger, replica, audit: Arc::default() }),
         }
+    }
+
+    /// The same, writing down in `audit` who changed what.
+    #[must_use]
+    pub fn recording_to(self, audit: Arc<Audit>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Stores a new secret under a name that is free.
@@ -118,7 +126,10 @@ impl Vault {
         self.refuse_declared_name(organization, &new.name)?;
         let draft = draft(&new.name, &Metadata::of(&new), by);
         match self.ledger.create(KIND, organization, draft, Some(&new.value)).await {
-            Ok(record) => Ok(self.replica.view_of(record)),
+            Ok(record) => {
+                self.audit.record_change(organization, change(by, "created", &new.name));
+                Ok(self.replica.view_of(record))
+            }
             Err(error) => Err(self.explain(organization, &new.name, &new.name, error)),
         }
     }
@@ -144,7 +155,10 @@ impl Vault {
         }
         let payload = edit.value.as_ref().map_or(Payload::Unchanged, Payload::Value);
         match self.ledger.replace(&current.record, draft(next_name, &metadata, by), payload).await {
-            Ok(record) => Ok(self.replica.view_of(record)),
+            Ok(record) => {
+                self.audit.record_change(organization, edited(by, name, next_name).saying(&edit.members()));
+                Ok(self.replica.view_of(record))
+            }
             Err(error) => Err(self.explain(organization, name, next_name, error)),
         }
     }
@@ -155,6 +169,7 @@ impl Vault {
         organization: &OrganizationName,
         name: &SecretName,
         if_revision: Option<u64>,
+        by: &str,
     ) -> Result<(), VaultError> {
         let key = match self.replica.slot(organization, name) {
             None => return Err(VaultError::NotFound { name: name.clone() }),
@@ -162,7 +177,9 @@ impl Vault {
             Some(Slot::Sound(_)) => self.editable(organization, name, if_revision)?.record.key().clone(),
         };
         let removed = self.ledger.remove(&key, if_revision).await;
-        removed.map_err(|error| self.explain(organization, name, name, error))
+        removed.map_err(|error| self.explain(organization, name, name, error))?;
+        self.audit.record_change(organization, change(by, "deleted", name));
+        Ok(())
     }
 
     /// Every secret of an organization, by name.
@@ -215,6 +232,29 @@ impl Vault {
             other => other.into(),
         }
     }
+}
+
+impl Edit {
+    /// The members that are changed, for the audit trail; never what is in them.
+    fn members(&self) -> String {
+        let members = [
+            ("name", self.name.is_some()),
+            ("description", self.description.is_some()),
+            ("value", self.value.is_some()),
+            ("allowed domains", self.allowed_domains.is_some()),
+            ("limits", self.limits.is_some()),
+        ];
+        members.iter().filter(|(_, is_changed)| *is_changed).map(|(member, _)| *member).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn change(by: &str, action: &'static str, name: &SecretName) -> Change {
+    Change::new(by, action, "secret", name.as_str())
+}
+
+/// A secret that is renamed is told as such, and takes its usage along.
+fn edited(by: &str, name: &SecretName, next_name: &SecretName) -> Change {
+    if next_name == name { change(by, "edited", name) } else { change(by, "renamed", name).renaming_to(next_name.as_str()) }
 }
 
 impl Secrets for Vault {

@@ -210,17 +210,17 @@ async fn whoever_saw_an_old_revision_is_told_who_changed_it() {
     assert!(stale.to_string().contains("bob") && stale.to_string().contains("revision 2"), "{stale}");
     let VaultError::RevisionStale { current } = stale else { panic!("{stale}") };
     assert_eq!((current.revision, current.updated_by.as_str(), current.updated_at), (2, "bob", 1_000_000));
-    let stale = vault.delete(&home(), &name("a"), Some(1)).await.expect_err("stale");
+    let stale = vault.delete(&home(), &name("a"), Some(1), "t").await.expect_err("stale");
     assert_eq!(stale.code(), "revision_stale");
     assert!(gives(&vault, &home(), "a", "2"));
-    vault.delete(&home(), &name("a"), Some(2)).await.expect("deletes");
+    vault.delete(&home(), &name("a"), Some(2), "t").await.expect("deletes");
 }
 
 #[tokio::test]
 async fn what_does_not_exist_is_not_found_at_every_door() {
     let vault = vault().await;
     let edited = vault.edit(&home(), &name("a"), Edit::default(), None, "t").await.expect_err("nothing there");
-    let deleted = vault.delete(&home(), &name("a"), None).await.expect_err("nothing there");
+    let deleted = vault.delete(&home(), &name("a"), None, "t").await.expect_err("nothing there");
     assert_eq!((edited.code(), deleted.code()), ("secret_not_found", "secret_not_found"));
     assert_eq!(vault.get(&home(), &name("a")), None);
     assert_eq!(absence(&vault, "a"), Some(Absence::NotFound));
@@ -233,7 +233,7 @@ async fn a_change_rules_the_next_look_of_a_resolver_made_before() {
     assert_eq!(resolver.find(&name("a")).err(), Some(Absence::NotFound));
     vault.create(&home(), new("a", "1"), "t").await.expect("creates");
     assert!(resolver.find(&name("a")).is_ok());
-    vault.delete(&home(), &name("a"), None).await.expect("deletes");
+    vault.delete(&home(), &name("a"), None, "t").await.expect("deletes");
     assert_eq!(resolver.find(&name("a")).err(), Some(Absence::NotFound));
 }
 
@@ -261,7 +261,7 @@ async fn declared_secrets_work_and_are_read_only() {
     assert!(view.declared);
     assert_eq!(vault.list(&home()), [view]);
     let edited = vault.edit(&home(), &name("a"), Edit::default(), None, "t").await.expect_err("read-only");
-    let deleted = vault.delete(&home(), &name("a"), None).await.expect_err("read-only");
+    let deleted = vault.delete(&home(), &name("a"), None, "t").await.expect_err("read-only");
     assert_eq!((edited.code(), deleted.code()), ("declared_read_only", "declared_read_only"));
     let created = vault.create(&home(), new("a", "2"), "t").await.expect_err("taken");
     vault.create(&home(), new("b", "2"), "t").await.expect("creates");
@@ -293,7 +293,7 @@ async fn a_vault_that_reopens_has_what_it_had() {
         vault.create(&home(), new("b", "2"), "t").await.expect("creates");
         let edit = Edit { value: Some(value("3")), ..Edit::default() };
         vault.edit(&home(), &name("b"), edit, None, "t").await.expect("edits");
-        vault.delete(&home(), &name("a"), None).await.expect("deletes");
+        vault.delete(&home(), &name("a"), None, "t").await.expect("deletes");
         vault.list(&home())
     };
     let vault = vault_over(backend, Vec::new()).await.expect("opens");
@@ -315,7 +315,7 @@ async fn a_write_whose_caller_went_away_still_ends_as_one() {
         tokio::task::yield_now().await;
     }
     assert!(gives(&vault, &home(), "a", "1"));
-    vault.delete(&home(), &name("a"), None).await.expect("the next writer is not kept out");
+    vault.delete(&home(), &name("a"), None, "t").await.expect("the next writer is not kept out");
 }
 
 /// A store whose disk is full.
@@ -352,11 +352,35 @@ async fn a_store_that_cannot_write_says_so_and_what_is_stored_goes_on_working() 
     let edit = Edit { value: Some(value("2")), ..Edit::default() };
     let created = vault.create(&home(), new("b", "2"), "t").await.expect_err("full");
     let edited = vault.edit(&home(), &name("a"), edit, None, "t").await.expect_err("full");
-    let deleted = vault.delete(&home(), &name("a"), None).await.expect_err("full");
+    let deleted = vault.delete(&home(), &name("a"), None, "t").await.expect_err("full");
     for error in [created, edited, deleted] {
         assert_eq!(error.code(), "store_unavailable");
         assert_eq!(error.to_string(), "no space left on device");
     }
     assert!(gives(&vault, &home(), "a", "1"));
     assert_eq!(absence(&vault, "b"), Some(Absence::NotFound));
+}
+
+#[tokio::test]
+async fn every_change_is_recorded_and_no_value_with_it() {
+    let (audit, mut handover) = Audit::handing_over(&crate::metrics::Registry::new());
+    let vault = vault_over(memory().await, Vec::new()).await.expect("opens").recording_to(Arc::new(audit));
+    vault.create(&home(), new("a", "hunter2"), "alice").await.expect("creates");
+    let edit = Edit { value: Some(value("hunter3")), description: Some(Description::default()), ..Edit::default() };
+    vault.edit(&home(), &name("a"), edit, None, "bob").await.expect("edits");
+    vault.edit(&home(), &name("a"), Edit::default(), None, "bob").await.expect("nothing to do");
+    vault.edit(&home(), &name("a"), Edit { name: Some(name("b")), ..Edit::default() }, None, "bob").await.expect("renames");
+    vault.delete(&home(), &name("a"), None, "eve").await.expect_err("it is not there");
+    vault.delete(&home(), &name("b"), None, "eve").await.expect("deletes");
+    let told: Vec<_> = std::iter::from_fn(|| handover.take()).map(|entry| serde_json::to_string(&entry).expect("JSON")).collect();
+    let expected = [
+        r#""actor":"alice","action":"created","object":"secret","name":"a"}"#,
+        r#""actor":"bob","action":"edited","object":"secret","name":"a","detail":"description, value"}"#,
+        r#""actor":"bob","action":"renamed","object":"secret","name":"a","renamed_to":"b","detail":"name"}"#,
+        r#""actor":"eve","action":"deleted","object":"secret","name":"b"}"#,
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.contains(expected) && !told.contains("hunter"), "{expected} in {told}");
+    }
 }

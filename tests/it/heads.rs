@@ -215,7 +215,7 @@ async fn a_head_that_does_not_come_to_its_end_is_answered_in_time() {
 async fn a_refused_head_is_written_down_as_it_came() {
     let world = World::new().await;
     world.send("DELETE http://api.crm.example.com/a?b=c HTTP/1.1\r\nHost: x\r\nX : y\r\n\r\n").await;
-    let line = world.proxy.logged("subrosa::audit").await;
+    let line = world.proxy.logged("\"message\":\"exchange\"").await;
     let entry: serde_json::Value = serde_json::from_str(&line).expect("JSON");
     let fields = &entry["fields"];
     assert_eq!((fields["method"].as_str(), fields["url"].as_str()), (Some("DELETE"), Some("http://api.crm.example.com/a?b=c")));

@@ -137,7 +137,7 @@ async fn a_runner_may_narrow_the_surfaces_of_one_request() {
 async fn each_exchange_with_a_reference_leaves_one_audit_line_without_the_value() {
     let world = World::new().await;
     world.send_tls(CRM, &format!("GET /a?k={{secrets.crm.apiKey}} HTTP/1.1\r\nHost: {CRM}\r\n\r\n")).await;
-    let line = world.proxy.logged("subrosa::audit").await;
+    let line = world.proxy.logged("\"message\":\"exchange\"").await;
     for part in ["crm.apiKey@query", "default", "/a?k={secrets.crm.apiKey}", CRM, "forwarded", "200"] {
         assert!(line.contains(part), "{part} in {line}");
     }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-use crate::audit;
+use crate::activity;
 use crate::secret::{RunnerName, Surface};
 
 /// Where a reference may stand in a request.
@@ -65,19 +65,14 @@ pub(in crate::admin) struct LastUse {
     pub(in crate::admin) runner: Option<RunnerName>,
     /// Towards which host.
     pub(in crate::admin) host: String,
-    /// On which surface.
-    #[schema(value_type = SurfaceSchema)]
-    pub(in crate::admin) surface: Surface,
+    /// On which surface; null where a runner's request held none.
+    #[schema(value_type = Option<SurfaceSchema>)]
+    pub(in crate::admin) surface: Option<Surface>,
 }
 
-impl From<audit::LastUse> for LastUse {
-    fn from(last: audit::LastUse) -> Self {
-        Self {
-            at: timestamp(OffsetDateTime::from(last.at).unix_timestamp()),
-            runner: last.runner,
-            host: last.host.to_string(),
-            surface: last.surface,
-        }
+impl From<activity::LastUse> for LastUse {
+    fn from(last: activity::LastUse) -> Self {
+        Self { at: timestamp(last.at.div_euclid(1000)), runner: last.runner, host: last.host, surface: last.surface }
     }
 }
 

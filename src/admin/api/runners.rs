@@ -197,6 +197,7 @@ async fn edit(
 async fn revoke(
     Path((of, called)): Path<(String, String)>,
     Shared(state): Shared<State>,
+    principal: Principal,
     fields: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let (organization, name) = (organization(&of)?, name(&called)?);
@@ -204,7 +205,7 @@ async fn revoke(
         return Ok(StatusCode::NO_CONTENT);
     }
     let made_from = MadeFrom::read(&fields, None)?;
-    match state.identity.revoke(&organization, &name, made_from.revision()).await {
+    match state.identity.revoke(&organization, &name, made_from.revision(), principal.name()).await {
         Ok(()) | Err(IdentityError::NotFound { .. }) => Ok(StatusCode::NO_CONTENT),
         Err(fault) => Err(fault.into()),
     }

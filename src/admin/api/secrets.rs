@@ -259,14 +259,17 @@ async fn edit(
 async fn delete(
     Path((of, called)): Path<(String, String)>,
     Shared(state): Shared<State>,
+    principal: Principal,
     fields: HeaderMap,
 ) -> Result<Response, Problem> {
     let (organization, name) = (organization(&of)?, name(&called)?);
     let Some(view) = state.vault.get(&organization, &name) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let made_from = MadeFrom::read(&fields, None)?;
-    match state.vault.delete(&organization, &name, made_from.revision()).await {
+    // Its usage goes with it.
+    let deleted = shown(&state, &view);
+    match state.vault.delete(&organization, &name, made_from.revision(), principal.name()).await {
         Err(VaultError::NotFound { .. }) => Ok(StatusCode::NO_CONTENT.into_response()),
-        other => other.map(|()| axum::Json(shown(&state, &view)).into_response()).map_err(Problem::from),
+        other => other.map(|()| axum::Json(deleted).into_response()).map_err(Problem::from),
     }
 }
 
@@ -320,7 +323,7 @@ pub(in crate::admin) fn shown(state: &State, view: &SecretView) -> Secret {
         updated_by: view.updated_by.clone(),
         declared: view.declared,
         fault: view.fault.clone(),
-        last_use: state.audit.last_use(&view.organization, &view.name).map(LastUse::from),
+        last_use: state.activity.last_use(&view.organization, &view.name).map(LastUse::from),
     }
 }
 

@@ -37,7 +37,7 @@ async fn curl_leaves_braces_in_a_url_out_without_g() {
     assert_eq!(world.crm.only().line(), "GET /v1?k=secrets.crm.apiKey HTTP/1.1");
     let hint = "secrets.crm.apiKey stands in the target without its braces";
     assert!(said(&output).contains(&format!("subrosa-hint: {hint}")), "{}", said(&output));
-    let line = world.proxy.logged("subrosa::audit").await;
+    let line = world.proxy.logged("\"message\":\"exchange\"").await;
     assert!(line.contains(hint) && line.contains("\"outcome\":\"forwarded\""), "{line}");
 }
 
@@ -149,7 +149,7 @@ async fn axios_of_old_sends_https_in_absolute_form() {
     let output = node(&world, &["NODE_USE_ENV_PROXY"], script).await;
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(world.crm.only().field("x-api-key"), VALUE);
-    let line = world.proxy.logged("subrosa::audit").await;
+    let line = world.proxy.logged("\"message\":\"exchange\"").await;
     assert!(line.contains("\"url\":\"https://api.crm.example.com/v1\""), "{line}");
 }
 

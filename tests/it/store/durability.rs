@@ -177,7 +177,7 @@ async fn take(vault: &Vault, step: &Step) {
             let edit = Edit { value: Some(value(value_of(*secret, true))), ..Edit::default() };
             vault.edit(&home, &called(secret), edit, None, "test").await.expect("edits");
         }
-        Step::Delete(secret) => vault.delete(&home, &called(secret), None).await.expect("deletes"),
+        Step::Delete(secret) => vault.delete(&home, &called(secret), None, "t").await.expect("deletes"),
     }
 }
 

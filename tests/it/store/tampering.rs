@@ -74,7 +74,7 @@ async fn moments() -> Moments {
     let edit = Edit { value: Some(value("value-a2")), ..Edit::default() };
     vault.edit(&home, &name("a"), edit, None, "t").await.expect("edits");
     let edited = files(&backend).await;
-    vault.delete(&home, &name("b"), None).await.expect("deletes");
+    vault.delete(&home, &name("b"), None, "t").await.expect("deletes");
     Moments { first, edited, now: files(&backend).await }
 }
 
@@ -317,7 +317,7 @@ async fn a_faulty_secret_is_listed_keeps_its_name_and_can_be_deleted() {
     assert_eq!(taken.code(), "name_taken");
     let unavailable = vault.edit(&home, &a, Edit::default(), None, "t").await.expect_err("does not open");
     assert_eq!(unavailable.code(), "store_unavailable");
-    vault.delete(&home, &a, None).await.expect("deletes");
+    vault.delete(&home, &a, None, "t").await.expect("deletes");
     vault.create(&home, new_secret("a", "v", &[]), "t").await.expect("the name is free");
     assert!(!self::files(&backend).await.contains_key(&key));
     bystander_is_unharmed(&opened(&self::files(&backend).await).await);
@@ -336,7 +336,7 @@ async fn a_runner_that_was_bent_set_back_or_brought_back_authenticates_nobody_an
     let runners = Identity::new(ledger(&backend).await, Vec::new()).expect("opens");
     let (_, token) = runners.create(&home, new_runner("r", super::domains(&["r.example"])), "t").await.expect("creates");
     let with = files(&backend).await;
-    runners.revoke(&home, &RunnerName::parse("r").expect("a good name"), None).await.expect("revokes");
+    runners.revoke(&home, &RunnerName::parse("r").expect("a good name"), None, "t").await.expect("revokes");
     let without = files(&backend).await;
 
     let key = key_of(&with, "default", "r");
@@ -354,7 +354,7 @@ async fn a_runner_that_was_bent_set_back_or_brought_back_authenticates_nobody_an
         assert_eq!(runners.authenticate(token.show_once().as_bytes()).is_some(), authenticated, "{what}");
         assert!(runners.has_runners(), "{what}: anonymous clients stay out");
         assert_eq!(runners.list(&home).len(), 1, "{what}");
-        runners.revoke(&home, &RunnerName::parse("r").expect("a good name"), None).await.expect(what);
+        runners.revoke(&home, &RunnerName::parse("r").expect("a good name"), None, "t").await.expect(what);
         assert!(!runners.has_runners(), "{what}");
     }
     let backend = store_of(&without).await;
@@ -377,7 +377,7 @@ async fn no_file_of_the_data_directory_holds_a_value_or_a_token() {
     let edit = Edit { value: Some(value("hunter2-edited")), ..Edit::default() };
     vault.edit(&home, &name("findme.name"), edit, None, "t").await.expect("edits");
     vault.create(&home, new_secret("gone", "hunter2-deleted", &[]), "t").await.expect("creates");
-    vault.delete(&home, &name("gone"), None).await.expect("deletes");
+    vault.delete(&home, &name("gone"), None, "t").await.expect("deletes");
     let (_, token) = runners.create(&home, new_runner("r", AllowedDomains::default()), "t").await.expect("creates");
     drop((vault, runners, backend));
 

@@ -34,7 +34,7 @@ pub(in crate::admin::pages) async fn submit(
     let runner = present(&state, &visit.organization, &called)?;
     // Of a faulty record nobody knows the revision.
     let seen = if runner.fault.is_some() { None } else { Some(revision(&form)?) };
-    match state.identity.revoke(&visit.organization, &runner.name, seen).await {
+    match state.identity.revoke(&visit.organization, &runner.name, seen, visit.visit.principal.name()).await {
         Ok(()) => {
             let told = format!("/organizations/{}/runners?done=revoked&name={}", visit.organization, runner.name);
             Ok(Redirect::to(&told).into_response())

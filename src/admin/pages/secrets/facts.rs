@@ -8,8 +8,11 @@ use super::similar;
 use super::usage;
 use crate::admin::State;
 use crate::admin::pages::parts::{Tone, copy, domains, moment, note, now};
+use crate::origin::Host;
 use crate::vault::SecretView;
 
+/// Hosts that are offered at once.
+const MOST_SEEN: usize = 10;
 /// Domains that are shown at once: all that there may be.
 const ALL_DOMAINS: usize = 100;
 
@@ -25,9 +28,12 @@ pub(super) struct Facts<'a> {
 
 /// Hosts that a secret was seen with and that its domains do not name.
 pub(super) fn seen(state: &State, secret: &SecretView) -> Vec<String> {
-    let last = state.audit.last_use(&secret.organization, &secret.name);
-    let unnamed = last.filter(|last| secret.allowed_domains.is_empty() || !secret.allowed_domains.permits(&last.host));
-    unnamed.map(|last| last.host.to_string()).into_iter().collect()
+    let usage = state.activity.usage(&secret.organization, &secret.name).unwrap_or_default();
+    let open = secret.allowed_domains.is_empty();
+    // Towards a host that the domains do not name nothing went out: it was only asked for.
+    let hosts = usage.hosts.iter().filter(|seen| seen.forwarded || !open).filter_map(|seen| Host::parse(&seen.host).ok());
+    let unnamed = hosts.filter(|host| open || !secret.allowed_domains.permits(host));
+    unnamed.map(|host| host.to_string()).take(MOST_SEEN).collect()
 }
 
 impl Facts<'_> {
@@ -49,7 +55,7 @@ impl Facts<'_> {
     fn nudges(&self) -> Markup {
         let secret = self.secret;
         let similar = similar::to(self.state, &secret.organization, secret.name.as_str(), Some(&secret.name));
-        let used = self.state.audit.last_use(&secret.organization, &secret.name).is_some();
+        let used = usage::of(self.state, secret).last.is_some();
         let anywhere = used && secret.allowed_domains.is_empty();
         let undescribed = self.may_edit && secret.description.as_str().is_empty();
         html! {

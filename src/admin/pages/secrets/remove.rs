@@ -35,7 +35,7 @@ pub(in crate::admin::pages) async fn submit(
 ) -> Result<Response, Problem> {
     let secret = present(&state, &visit.organization, &called)?;
     let seen = revision(&form)?;
-    match state.vault.delete(&visit.organization, &secret.name, Some(seen)).await {
+    match state.vault.delete(&visit.organization, &secret.name, Some(seen), visit.visit.principal.name()).await {
         Ok(()) => {
             let told = done::query(Done::Removed, &secret.name, false);
             Ok(Redirect::to(&format!("/organizations/{}/secrets{told}", visit.organization)).into_response())
@@ -79,14 +79,13 @@ fn page(visit: &OrganizationVisit, state: &State, secret: &SecretView, status: S
 }
 
 fn uses(state: &State, secret: &SecretView) -> Markup {
-    let usage = usage::of(state, secret);
+    let recent = usage::recent(state, secret);
     html! {
         div.section {
             h2 { "Recent uses" }
-            @match &usage.last {
-                Some(_) => (usage.table(now())),
-                None => p.muted { "None was seen since the server started. That does not mean that nothing refers to it." },
-            }
+            @if recent.is_empty() {
+                p.muted { "None was seen. That does not mean that nothing refers to it." }
+            } @else { (usage::table(&recent, now())) }
         }
     }
 }

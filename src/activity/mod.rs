@@ -1,0 +1,214 @@
+//! Activity: the audit trail, kept, and what follows from it: last use, usage by day, hosts seen.
+//!
+//! Recording never waits: the road hands an entry over and goes on (`audit`). One task, the
+//! [`Keeper`], seals what came into batches and commits them: at once when it is quiet, every second
+//! or sooner under load. A committed batch survives whatever happens; kill -9 costs the last second.
+//! Entries are bounded by age and by number, and whole batches go. Everything is kept by node, so
+//! that many nodes may share a store without ever writing to the same key.
+//!
+//! Readers go through the trail newest first, one batch in memory at a time ([`Walk`]), follow it
+//! as it grows ([`Activity::follow`]), and ask for the [`Usage`] of a secret, which is in memory.
+
+mod batch;
+mod filter;
+mod keeper;
+mod node;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod trail;
+mod usage;
+mod walk;
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub use filter::Filter;
+pub use keeper::Keeper;
+pub use node::{NoNode, NodeName};
+pub use usage::{DAYS, Day, HOSTS, HostSeen, LAST_USES, LastRefusal, LastUse, Usage};
+pub use walk::{Cursor, NoCursor, Page, Walk};
+
+use self::trail::{Bounds, Trail};
+use self::usage::{Book, Subject, merged};
+use crate::audit::{Audit, Change, Handover, Recorded};
+use crate::seal::Sealer;
+use crate::secret::{OrganizationName, RunnerName, SecretName};
+use crate::store::{Backend, StoreError};
+
+/// How many entries a follower may lag behind.
+const FOLLOWERS_LAG: usize = 1_024;
+
+/// What is kept, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The name of this process among those that share the store.
+    pub node: NodeName,
+    /// How long entries are kept.
+    pub keep: Duration,
+    /// How many; 0 keeps none.
+    pub entries: u64,
+}
+
+/// One entry, with its place in the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The node that wrote it.
+    pub node: NodeName,
+    /// Its number there; `None` of one that could not be kept.
+    pub number: Option<u64>,
+    /// The entry.
+    pub entry: Arc<Recorded>,
+}
+
+impl Found {
+    /// Names the entry among all.
+    pub fn id(&self) -> Option<String> {
+        self.number.map(|number| format!("{}-{number}", self.node))
+    }
+}
+
+/// What is kept of what happened. Shared by everybody.
+pub struct Activity {
+    inner: Arc<Inner>,
+    audit: Arc<Audit>,
+    flushes: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    sealer: Sealer,
+    node: NodeName,
+    /// Milliseconds.
+    keep: AtomicI64,
+    entries: AtomicU64,
+    trail: Mutex<Trail>,
+    own: Mutex<Book>,
+    /// What other nodes saw, as of the start.
+    others: Book,
+    followers: broadcast::Sender<Found>,
+}
+
+impl Activity {
+    /// Opens what is kept. The keeper must [run](Keeper::run) for anything to be kept from now on.
+    pub async fn open(
+        backend: Arc<dyn Backend>,
+        sealer: Sealer,
+        settings: Settings,
+        (audit, handover): (Arc<Audit>, Handover),
+    ) -> Result<(Self, Keeper), StoreError> {
+        let trail = Trail::load(&*backend).await?;
+        trail.notices().iter().for_each(|notice| tracing::warn!("activity: {notice}"));
+        let loaded = stored::load(&*backend, &sealer, &settings.node, &trail).await?;
+        let inner = Arc::new(Inner {
+            backend,
+            sealer,
+            node: settings.node,
+            keep: AtomicI64::new(millis(settings.keep)),
+            entries: AtomicU64::new(settings.entries),
+            trail: Mutex::new(trail),
+            own: Mutex::new(loaded.own),
+            others: loaded.others,
+            followers: broadcast::Sender::new(FOLLOWERS_LAG),
+        });
+        let (flushes, asked) = mpsc::channel(1);
+        let keeper = Keeper::new(Arc::clone(&inner), handover, asked, (loaded.versions, loaded.through));
+        Ok((Self { inner, audit, flushes }, keeper))
+    }
+
+    /// Records that somebody changed something of `organization`. Never waits.
+    pub fn record_change(&self, organization: &OrganizationName, change: Change) {
+        self.audit.record_change(organization, change);
+    }
+
+    /// New bounds, from now on.
+    pub fn set_bounds(&self, keep: Duration, entries: u64) {
+        self.inner.keep.store(millis(keep), Ordering::Relaxed);
+        self.inner.entries.store(entries, Ordering::Relaxed);
+    }
+
+    /// One page of the wanted entries of an organization, newest first. Looks at a bounded number of
+    /// entries and says so when it stopped for that.
+    pub async fn page(
+        &self,
+        organization: &OrganizationName,
+        filter: Filter,
+        from: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        Walk::new(Arc::clone(&self.inner), organization.clone(), filter, from).page(limit).await
+    }
+
+    /// A way through all wanted entries of an organization, newest first.
+    pub fn walk(&self, organization: &OrganizationName, filter: Filter) -> Walk {
+        Walk::new(Arc::clone(&self.inner), organization.clone(), filter, None)
+    }
+
+    /// Every entry from now on, of all organizations. A receiver that lags is told how much it missed.
+    pub fn follow(&self) -> broadcast::Receiver<Found> {
+        self.inner.followers.subscribe()
+    }
+
+    /// What came of a secret lately; `None` when nothing did.
+    pub fn usage(&self, organization: &OrganizationName, name: &SecretName) -> Option<Usage> {
+        self.inner.usage(organization, &Subject::Secret(name.clone()))
+    }
+
+    /// What came of a runner's requests lately, of those with references and of refused ones.
+    pub fn runner_usage(&self, organization: &OrganizationName, name: &RunnerName) -> Option<Usage> {
+        self.inner.usage(organization, &Subject::Runner(name.clone()))
+    }
+
+    /// When and how a secret was used last.
+    pub fn last_use(&self, organization: &OrganizationName, name: &SecretName) -> Option<LastUse> {
+        let subject = Subject::Secret(name.clone());
+        let last = |book: &Book| book.get(organization, &subject)?.usage.last_uses.first().cloned();
+        let (own, others) = (last(&self.inner.own()), last(&self.inner.others));
+        own.into_iter().chain(others).max_by_key(|last| last.at)
+    }
+
+    /// The last use of a secret, and when its use was refused last, in unix milliseconds. For lists.
+    pub fn last_times(&self, organization: &OrganizationName, name: &SecretName) -> (Option<LastUse>, Option<i64>) {
+        let subject = Subject::Secret(name.clone());
+        let refused = |book: &Book| book.get(organization, &subject)?.usage.last_refusal.as_ref().map(|refusal| refusal.at);
+        let refused = refused(&self.inner.own()).max(refused(&self.inner.others));
+        (self.last_use(organization, name), refused)
+    }
+
+    /// Resolves once everything that was recorded before is committed, or could not be.
+    pub async fn flush(&self) {
+        let (done, told) = oneshot::channel();
+        if self.flushes.send(done).await.is_ok() {
+            // Without a keeper there is nothing to wait for.
+            let _ = told.await;
+        }
+    }
+}
+
+impl Inner {
+    fn bounds(&self) -> Bounds {
+        Bounds { keep: self.keep.load(Ordering::Relaxed), entries: self.entries.load(Ordering::Relaxed) }
+    }
+
+    /// Nothing panics while it holds one of these.
+    fn trail(&self) -> MutexGuard<'_, Trail> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self) -> MutexGuard<'_, Book> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn usage(&self, organization: &OrganizationName, subject: &Subject) -> Option<Usage> {
+        let own = self.own();
+        let usage = |book: &Book| book.get(organization, subject).map(|tracked| tracked.usage.clone());
+        merged(usage(&own).as_ref(), usage(&self.others).as_ref())
+    }
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
