@@ -42,7 +42,7 @@ pub struct ProxyAddress {
 
 impl ProxyAddress {
     /// `127.0.0.1:8080`, as people are told.
-    pub(super) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 

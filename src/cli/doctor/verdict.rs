@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::runtimes::Runtime;
 use super::watch::Seen;
-use crate::cli::variables::Variables;
+use crate::runtimes::Variables;
 
 /// The steps of a request, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
