@@ -255,6 +255,7 @@ async fn one_secret_and_its_deletion_tell_the_last_use() {
         origin: Some("https://api.test"),
         host: Some(&host),
         secrets: &[(name, Surface::Header)],
+        unsearched: crate::inject::Reasons::default(),
         outcome: Outcome::Forwarded,
         code: None,
         detail: None,

@@ -12,7 +12,7 @@ use super::doors::Doors;
 use super::errands::Errands;
 use super::front::{self, Front};
 use super::{AppError, Rooms};
-use crate::config::{CleartextSecrets, Config};
+use crate::config::{self, CleartextSecrets, Config};
 use crate::drain::Drain;
 use crate::metrics::Registry;
 use crate::proxy::{self, Budget, Budgets, Cleartext, Door, Entrance, Shared};
@@ -128,6 +128,13 @@ fn settings(config: &Config) -> Result<proxy::Settings, AppError> {
         tls: front::listener_tls(config)?,
         pass_through: config.intercept.pass_through.clone(),
         buffer: config.injection.buffer.bytes(),
+        oversize: match config.injection.oversize {
+            config::Oversize::Spool => proxy::Oversize::Spool,
+            config::Oversize::Stream => proxy::Oversize::Stream,
+            config::Oversize::Refuse => proxy::Oversize::Refuse,
+        },
+        spool: config.data_dir.join("spool"),
+        hold: config.injection.hold.0,
         max_growth: config.injection.max_growth.0,
         cleartext: match config.egress.cleartext_secrets {
             CleartextSecrets::AllowedNetworks => Cleartext::AllowedNetworks,
@@ -154,6 +161,8 @@ fn shared(config: &Config, rooms: &Rooms, authority: Arc<Authority>, drain: &Dra
         leaves: Arc::new(Leaves::new(authority, LEAVES, SystemTime::now).measured_by(&rooms.registry)),
         held: Budget::new(config.limits.held.0),
         held_by_tenant: Budgets::new(config.limits.held.0 / 2),
+        spooled: Budget::new(config.limits.spool.0),
+        spooled_by_tenant: Budgets::new(config.limits.spool.0 / 2),
         connections: Budget::new(config.limits.connections as u64),
         turned_away: Budget::new(TURNED_AWAY),
         measures: proxy::Measures::new(&rooms.registry),

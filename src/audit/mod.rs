@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 pub use recorded::{Change, Exchange, Recorded, What, millis};
 
-use crate::inject::Code;
+use crate::inject::{Code, Reasons};
 use crate::metrics::{Counter, Registry};
 use crate::origin::Host;
 use crate::secret::{OrganizationName, RunnerName, SecretName, Surface};
@@ -68,6 +68,8 @@ pub struct Entry<'a> {
     pub host: Option<&'a Host>,
     /// Each secret with the surface it stood on; of a refused request those that are known.
     pub secrets: &'a [(SecretName, Surface)],
+    /// Why its content, or a part of it, was not searched.
+    pub unsearched: Reasons,
     /// How it ended.
     pub outcome: Outcome,
     /// The code of the refusal.
@@ -162,6 +164,7 @@ fn write(entry: &Entry<'_>) {
         url = entry.url,
         origin = entry.origin,
         secrets = secrets.join(" "),
+        unsearched = (!entry.unsearched.is_empty()).then(|| entry.unsearched.to_string()),
         outcome = entry.outcome.as_str(),
         code = entry.code.map(Code::as_str),
         detail = entry.detail,
@@ -189,6 +192,7 @@ fn write_change(organization: &OrganizationName, change: &Change) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inject::Unsearched;
     use std::io;
     use std::sync::{Arc, Mutex};
 
@@ -229,6 +233,7 @@ mod tests {
             origin: Some("https://a.example"),
             host: Some(&names.host),
             secrets,
+            unsearched: Reasons::default(),
             outcome: Outcome::Forwarded,
             code: None,
             detail: None,
@@ -286,6 +291,15 @@ mod tests {
             (&"refused".into(), &"domain_restricted".into(), &"not there".into())
         );
         assert!(fields.get("runner").is_none() && fields.get("origin").is_none());
+    }
+
+    #[test]
+    fn what_was_not_searched_is_said_with_its_reason() {
+        let names = names();
+        let mut unsearched = Reasons::default();
+        unsearched.add(Unsearched::Charset);
+        let fields = lines(|| Audit::new().record(&Entry { unsearched, ..entry(&names, &[]) })).remove(0)["fields"].take();
+        assert_eq!(fields["unsearched"], "charset");
     }
 
     #[test]

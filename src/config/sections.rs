@@ -255,9 +255,7 @@ impl Default for Injection {
     }
 }
 
-/// What happens to bodies that would be searched and are larger than `injection.buffer`.
-///
-/// KNOWN GAP: in this version they are refused with 413 (`body_too_large`), whatever is set here.
+/// What happens to bodies that are searched and larger than `injection.buffer`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Oversize {
@@ -288,13 +286,15 @@ pub struct Limits {
     pub connections: usize,
     /// All held bodies together.
     pub held: Size,
+    /// All spooled bodies together.
+    pub spool: Size,
     /// The head of a request.
     pub head: Size,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 10_000, held: Size::mib(256), head: Size::kib(128) }
+        Self { connections: 10_000, held: Size::mib(256), spool: Size::mib(4096), head: Size::kib(128) }
     }
 }
 

@@ -33,23 +33,39 @@ pub(super) fn url_encoded(value: &[u8]) -> Result<Encoded, Unfit> {
     }
 }
 
-/// The inside of a JSON string (RFC 8259 section 7).
-pub(super) fn json_string(value: &[u8]) -> Result<Encoded, Unfit> {
+/// The inside of a JSON string (RFC 8259 section 7); `ascii_only`: what is not ASCII as `\uXXXX`.
+pub(super) fn json_string(value: &[u8], ascii_only: bool) -> Result<Encoded, Unfit> {
     let text = std::str::from_utf8(value).map_err(|_| "it is not UTF-8, which JSON must be")?;
     let mut encoded = Plaintext::new(Vec::with_capacity(value.len() * 6));
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => encoded.extend_from_slice(&[b'\\', byte]),
-            b'\n' => encoded.extend_from_slice(b"\\n"),
-            b'\r' => encoded.extend_from_slice(b"\\r"),
-            b'\t' => encoded.extend_from_slice(b"\\t"),
-            0..=0x1f => {
-                encoded.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    if ascii_only && !text.is_ascii() {
+        for char in text.chars() {
+            if char.is_ascii() {
+                json_byte(&mut encoded, u8::try_from(char).unwrap_or(b'?'));
+            } else {
+                char.encode_utf16(&mut [0; 2]).iter().for_each(|unit| json_unit(&mut encoded, *unit));
             }
-            _ => encoded.push(byte),
         }
+        return Ok(encoded);
     }
+    text.as_bytes().iter().for_each(|byte| json_byte(&mut encoded, *byte));
     Ok(encoded)
+}
+
+/// One UTF-16 code unit as `\uXXXX`.
+fn json_unit(encoded: &mut Encoded, unit: u16) {
+    let digit = |shift: u16| HEX[usize::from(unit >> shift & 15)];
+    encoded.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+}
+
+fn json_byte(encoded: &mut Encoded, byte: u8) {
+    match byte {
+        b'"' | b'\\' => encoded.extend_from_slice(&[b'\\', byte]),
+        b'\n' => encoded.extend_from_slice(b"\\n"),
+        b'\r' => encoded.extend_from_slice(b"\\r"),
+        b'\t' => encoded.extend_from_slice(b"\\t"),
+        0..=0x1f => json_unit(encoded, u16::from(byte)),
+        _ => encoded.push(byte),
+    }
 }
 
 /// A JSON number, true, false or null: what may stand outside a string.
@@ -79,25 +95,34 @@ fn is_json_number(value: &[u8]) -> bool {
     good && rest.is_empty()
 }
 
-/// Character data or an attribute value of XML 1.0.
-pub(super) fn xml(value: &[u8], in_attribute: bool) -> Result<Encoded, Unfit> {
+/// Character data or an attribute value of XML 1.0; `ascii_only`: what is not ASCII as a character
+/// reference.
+pub(super) fn xml(value: &[u8], in_attribute: bool, ascii_only: bool) -> Result<Encoded, Unfit> {
     let text = xml_text(value)?;
     let mut encoded = Plaintext::new(Vec::with_capacity(value.len() * 6));
-    for &byte in text.as_bytes() {
-        match byte {
-            b'&' => encoded.extend_from_slice(b"&amp;"),
-            b'<' => encoded.extend_from_slice(b"&lt;"),
-            b'>' => encoded.extend_from_slice(b"&gt;"),
-            b'"' => encoded.extend_from_slice(b"&quot;"),
-            b'\'' => encoded.extend_from_slice(b"&apos;"),
+    for char in text.chars() {
+        match char {
+            '&' => encoded.extend_from_slice(b"&amp;"),
+            '<' => encoded.extend_from_slice(b"&lt;"),
+            '>' => encoded.extend_from_slice(b"&gt;"),
+            '"' => encoded.extend_from_slice(b"&quot;"),
+            '\'' => encoded.extend_from_slice(b"&apos;"),
             // Readers normalise these (XML 1.0 sections 2.11 and 3.3.3).
-            b'\r' => encoded.extend_from_slice(b"&#13;"),
-            b'\n' if in_attribute => encoded.extend_from_slice(b"&#10;"),
-            b'\t' if in_attribute => encoded.extend_from_slice(b"&#9;"),
-            _ => encoded.push(byte),
+            '\r' => encoded.extend_from_slice(b"&#13;"),
+            '\n' if in_attribute => encoded.extend_from_slice(b"&#10;"),
+            '\t' if in_attribute => encoded.extend_from_slice(b"&#9;"),
+            char if ascii_only && !char.is_ascii() => character_reference(&mut encoded, char),
+            char => encoded.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
     Ok(encoded)
+}
+
+/// `&#N;`.
+fn character_reference(encoded: &mut Encoded, char: char) {
+    use std::io::Write as _;
+    // Writing to memory does not fail.
+    let _ = write!(&mut **encoded, "&#{};", u32::from(char));
 }
 
 /// The value as text, if XML 1.0 can hold it (section 2.2).

@@ -23,6 +23,7 @@ mod splice;
 mod surface;
 
 pub use bare::bare_hint;
+pub use content::{Reasons, Rewriting, Search, Unsearched};
 pub use reference::{escape_text, first_reference, holds_reference};
 pub use refusal::{Code, Refusal};
 pub use response::escape_response_fields;
@@ -87,6 +88,8 @@ pub struct Receipt {
     pub injected: Vec<(SecretName, Surface)>,
     /// How many escapes (`{{secrets.NAME}}`) were undone.
     pub unescaped: usize,
+    /// Why the content, or a part of it, was not searched.
+    pub unsearched: Reasons,
 }
 
 /// The injection into one request.
@@ -98,7 +101,8 @@ pub struct Injection<'a> {
 impl<'a> Injection<'a> {
     /// For a request to `host`, with what `resolver` knows, on those of the `surfaces` only.
     pub fn new(resolver: &'a dyn Resolver, host: &'a Host, surfaces: Surfaces) -> Self {
-        let splicer = Splicer { resolver, host, max_growth: u64::MAX, grown: 0, receipt: Receipt::default() };
+        let splicer =
+            Splicer { resolver, host, max_growth: u64::MAX, grown: 0, changes: 0, last: None, receipt: Receipt::default() };
         Self { splicer, surfaces }
     }
 
@@ -137,17 +141,57 @@ impl<'a> Injection<'a> {
         surface::fields(&mut self.splicer, self.surfaces, fields)
     }
 
-    /// Whether content under these fields is searched at all.
-    pub fn searches_content(&self, fields: &HeaderMap) -> bool {
-        self.surfaces.contains(Surface::Body) && content::is_searched(fields)
+    /// Whether content under these fields is searched at all; if not, the receipt says why.
+    pub fn searches_content(&mut self, fields: &HeaderMap) -> bool {
+        if !self.surfaces.contains(Surface::Body) {
+            return false;
+        }
+        let unsearched = content::unsearched(fields);
+        if let Some(reason) = unsearched {
+            self.skip(reason);
+        }
+        unsearched.is_none()
+    }
+
+    /// Has the receipt say why a content, or a part of it, was not searched.
+    pub fn skip(&mut self, reason: Unsearched) {
+        self.splicer.receipt.unsearched.add(reason);
     }
 
     /// The content, rewritten; `None` if nothing changes.
     pub fn content(&mut self, fields: &HeaderMap, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
-        if !self.searches_content(fields) {
+        if !self.surfaces.contains(Surface::Body) {
             return Ok(None);
         }
         content::rewrite(&mut self.splicer, fields, content)
+    }
+
+    /// A look through a content that comes in pieces; `None` if it is not searched.
+    pub fn search(&self, fields: &HeaderMap) -> Option<Search> {
+        if self.surfaces.contains(Surface::Body) { content::search(fields) } else { None }
+    }
+
+    /// Begins to rewrite a content that comes in pieces; `None` if it is not searched. Where no type is
+    /// named, `untyped` bytes are held to tell whether it is text.
+    pub fn rewriting(&self, fields: &HeaderMap, untyped: usize) -> Option<Rewriting> {
+        if self.surfaces.contains(Surface::Body) { content::rewriting(&self.splicer, fields, untyped) } else { None }
+    }
+
+    /// Takes the next piece of a content; `is_last`: the content ends with it. What `sink` was given may
+    /// go on only if this succeeds.
+    pub fn rewrite(
+        &mut self,
+        rewriting: &mut Rewriting,
+        piece: &[u8],
+        is_last: bool,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        rewriting.push(&mut self.splicer, piece, is_last, sink)
+    }
+
+    /// Whether anything of a content was replaced so far.
+    pub fn has_changed(&self, rewriting: &Rewriting) -> bool {
+        rewriting.has_changed(&self.splicer)
     }
 
     /// How many bytes the values have added so far.
@@ -155,9 +199,51 @@ impl<'a> Injection<'a> {
         self.splicer.grown
     }
 
+    /// What was put where so far.
+    pub fn receipt(&self) -> &Receipt {
+        &self.splicer.receipt
+    }
+
     /// What was put where.
     pub fn finish(self) -> Receipt {
         self.splicer.receipt
+    }
+
+    /// Where it stands, to go on from there elsewhere.
+    pub fn snapshot(&self) -> Paused {
+        let Splicer { max_growth, grown, changes, last, receipt, .. } = &self.splicer;
+        let (last, receipt) = (last.clone(), receipt.clone());
+        Paused { surfaces: self.surfaces, max_growth: *max_growth, grown: *grown, changes: *changes, last, receipt }
+    }
+
+    /// Lets go of whom it asks, between two pieces of a content.
+    pub fn pause(self) -> Paused {
+        let Splicer { max_growth, grown, changes, last, receipt, .. } = self.splicer;
+        Paused { surfaces: self.surfaces, max_growth, grown, changes, last, receipt }
+    }
+}
+
+/// An injection between two pieces of a content.
+#[derive(Clone, Debug)]
+pub struct Paused {
+    surfaces: Surfaces,
+    max_growth: u64,
+    grown: u64,
+    changes: u64,
+    last: Option<SecretName>,
+    receipt: Receipt,
+}
+
+impl Paused {
+    /// Goes on with it, for the same request.
+    pub fn resume<'a>(self, resolver: &'a dyn Resolver, host: &'a Host) -> Injection<'a> {
+        let Self { surfaces, max_growth, grown, changes, last, receipt } = self;
+        Injection { splicer: Splicer { resolver, host, max_growth, grown, changes, last, receipt }, surfaces }
+    }
+
+    /// What was put where so far.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
     }
 }
 

@@ -36,6 +36,16 @@ impl Coding {
         }
     }
 
+    /// Whether more text could make another character of what stands at `at`.
+    fn is_cut(self, text: &[u8], at: usize) -> bool {
+        match text.get(at..).unwrap_or_default() {
+            [] => true,
+            [b'%'] => self == Self::Percent,
+            [b'%', high] => self == Self::Percent && digit(*high).is_some(),
+            _ => false,
+        }
+    }
+
     /// The character that ends before `end` and how many bytes it takes.
     fn read_back(self, text: &[u8], end: usize) -> Option<(u8, usize)> {
         if self == Self::Percent
@@ -62,6 +72,25 @@ pub(super) enum Token {
     Escape(Range<usize>, Range<usize>),
 }
 
+impl Token {
+    /// Where it stands, all of it.
+    pub(super) fn range(&self) -> Range<usize> {
+        match self {
+            Self::Reference(range, _) | Self::Escape(range, _) => range.clone(),
+        }
+    }
+}
+
+/// What the scanner can tell of a text that may go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The next token.
+    Token(Token),
+    /// No further token begins before here. What begins here can be told once more of the text is
+    /// known; at the end of a whole text it is nothing.
+    Undecided(usize),
+}
+
 /// `{secrets.NAME}` with the braces around it counted.
 struct Core {
     /// From brace to brace.
@@ -70,6 +99,14 @@ struct Core {
     before: Row,
     after: Row,
     name: SecretName,
+}
+
+/// Whether a core stands somewhere.
+enum Fit {
+    Yes(usize, SecretName),
+    No,
+    /// The text ends too early to tell.
+    Cut,
 }
 
 /// How many braces stand in a row beside a core, and how long the nearest one is.
@@ -86,76 +123,145 @@ pub(super) struct Scanner<'a> {
     text: &'a [u8],
     coding: Coding,
     at: usize,
+    /// The text ends where the bytes end.
+    is_whole: bool,
 }
 
 impl<'a> Scanner<'a> {
+    /// Over a whole text.
     pub(super) fn new(text: &'a [u8], coding: Coding) -> Self {
-        Self { text, coding, at: 0 }
+        Self { text, coding, at: 0, is_whole: true }
     }
 
-    /// The next core; braces before `self.at` belong to an earlier token.
-    fn core(&mut self) -> Option<Core> {
-        let floor = self.at;
+    /// Over a text of which more may follow, unless it `is_whole`. It must begin where an earlier
+    /// one was undecided, or where a token of it ended.
+    pub(super) fn part(text: &'a [u8], coding: Coding, is_whole: bool) -> Self {
+        Self { text, coding, at: 0, is_whole }
+    }
+
+    /// The next token, or how far the text is known to hold none.
+    pub(super) fn step(&mut self) -> Step {
+        loop {
+            let core = match self.core() {
+                Ok(core) => core,
+                Err(undecided) => return Step::Undecided(undecided),
+            };
+            if self.is_foreign(&core) {
+                self.at = core.range.end + core.after.nearest;
+                continue;
+            }
+            if !self.is_doubled(&core) {
+                self.at = core.range.end;
+                return Step::Token(Token::Reference(core.range, core.name));
+            }
+            let outer = core.range.start - core.before.nearest..core.range.end + core.after.nearest;
+            self.at = outer.end;
+            return Step::Token(Token::Escape(outer, core.range));
+        }
+    }
+
+    /// The next core, or from where on it is not known whether one comes; braces before `self.at`
+    /// belong to an earlier token.
+    fn core(&self) -> Result<Core, usize> {
         let mut from = self.at;
         loop {
             let start = self.candidate(from)?;
-            let (_, width) = self.coding.read(self.text, start)?;
+            let Some((_, width)) = self.coding.read(self.text, start) else { return Err(self.held_from(start)) };
             match self.fits(start + width) {
-                Some((end, name)) => {
-                    let range = start..end;
-                    return Some(Core { before: self.braces_before(start, floor), after: self.braces_after(end), range, name });
+                Fit::Yes(end, name) => {
+                    let before = self.braces_before(start);
+                    // Only beside an opening brace does a closing one matter.
+                    if before.count > 0 && !self.is_whole && self.coding.is_cut(self.text, end) {
+                        return Err(self.held_from(start));
+                    }
+                    return Ok(Core { before, after: self.braces_after(end), range: start..end, name });
                 }
-                None => from = start + width,
+                Fit::No => from = start + width,
+                Fit::Cut => return Err(self.held_from(start)),
             }
         }
     }
 
-    /// Where the next opening brace stands.
-    fn candidate(&self, mut from: usize) -> Option<usize> {
+    /// Where the next opening brace stands that may begin a core, or from where on none is known.
+    fn candidate(&self, mut from: usize) -> Result<usize, usize> {
+        let rest = |from: usize| self.text.get(from..).unwrap_or_default();
         match self.coding {
-            Coding::Raw => memchr::memmem::find(self.text.get(from..)?, RAW_START).map(|found| from + found),
+            Coding::Raw => match memchr::memmem::find(rest(from), RAW_START) {
+                Some(found) => Ok(from + found),
+                None => Err(self.held_from(self.text.len() - begun(rest(from)))),
+            },
             Coding::Percent => loop {
-                let at = from + memchr::memchr2(b'{', b'%', self.text.get(from..)?)?;
-                let (byte, width) = self.coding.read(self.text, at)?;
-                if byte == b'{' {
-                    return Some(at);
+                let Some(found) = memchr::memchr2(b'{', b'%', rest(from)) else { return Err(self.held_from(self.text.len())) };
+                let at = from + found;
+                if !self.is_whole && self.coding.is_cut(self.text, at) {
+                    return Err(self.held_from(at));
                 }
-                from = at + width;
+                match self.coding.read(self.text, at) {
+                    Some((b'{', _)) => return Ok(at),
+                    Some((_, width)) => from = at + width,
+                    None => return Err(self.held_from(at)),
+                }
             },
         }
     }
 
     /// Whether a keyword, a name and a closing brace stand at `at`: where they end, and the name.
-    fn fits(&self, mut at: usize) -> Option<(usize, SecretName)> {
+    fn fits(&self, mut at: usize) -> Fit {
+        let end = if self.is_whole { Fit::No } else { Fit::Cut };
+        let next = |at: usize| {
+            let cut = !self.is_whole && self.coding.is_cut(self.text, at);
+            if cut { None } else { self.coding.read(self.text, at) }
+        };
         for wanted in KEYWORD {
-            let (byte, width) = self.coding.read(self.text, at)?;
+            let Some((byte, width)) = next(at) else { return end };
             if byte != *wanted {
-                return None;
+                return Fit::No;
             }
             at += width;
         }
         let mut name = [0; MAX_NAME];
         let mut length = 0;
         loop {
-            let (byte, width) = self.coding.read(self.text, at)?;
+            let Some((byte, width)) = next(at) else { return end };
             at += width;
             if byte == b'}' {
                 break;
             }
-            if !is_name_byte(byte) {
-                return None;
+            if !is_name_byte(byte) || length == MAX_NAME {
+                return Fit::No;
             }
-            *name.get_mut(length)? = byte;
+            name[length] = byte;
             length += 1;
         }
-        let name = std::str::from_utf8(&name[..length]).ok()?;
-        Some((at, SecretName::parse(name).ok()?))
+        let name = std::str::from_utf8(&name[..length]).ok().and_then(|name| SecretName::parse(name).ok());
+        name.map_or(Fit::No, |name| Fit::Yes(at, name))
     }
 
-    fn braces_before(&self, start: usize, floor: usize) -> Row {
+    /// From where on a text must be kept for what begins at `start` to be told: with up to two
+    /// braces before it, and a `$` before one of them.
+    fn held_from(&self, start: usize) -> usize {
+        if self.is_whole {
+            return self.text.len();
+        }
+        let (mut edge, mut braces) = (start, 0);
+        while let Some((byte, width)) = self.coding.read_back(self.text, edge)
+            && edge - width >= self.at
+            && braces < 2
+            && matches!(byte, b'{' | b'$')
+        {
+            edge -= width;
+            braces += 1;
+            if byte == b'$' {
+                break;
+            }
+        }
+        edge
+    }
+
+    fn braces_before(&self, start: usize) -> Row {
         let mut row = Row { edge: start, ..Row::default() };
         while let Some((b'{', width)) = self.coding.read_back(self.text, row.edge) {
-            if row.edge - width < floor {
+            if row.edge - width < self.at {
                 break;
             }
             row.edge -= width;
@@ -194,23 +300,18 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// How many bytes at the end of `text` may begin a core.
+fn begun(text: &[u8]) -> usize {
+    (1..RAW_START.len()).rev().find(|length| text.ends_with(&RAW_START[..*length])).unwrap_or(0)
+}
+
 impl Iterator for Scanner<'_> {
     type Item = Token;
 
     fn next(&mut self) -> Option<Token> {
-        loop {
-            let core = self.core()?;
-            if self.is_foreign(&core) {
-                self.at = core.range.end + core.after.nearest;
-                continue;
-            }
-            if !self.is_doubled(&core) {
-                self.at = core.range.end;
-                return Some(Token::Reference(core.range, core.name));
-            }
-            let outer = core.range.start - core.before.nearest..core.range.end + core.after.nearest;
-            self.at = outer.end;
-            return Some(Token::Escape(outer, core.range));
+        match self.step() {
+            Step::Token(token) => Some(token),
+            Step::Undecided(_) => None,
         }
     }
 }
@@ -225,7 +326,7 @@ pub fn holds_reference(text: &[u8]) -> bool {
 pub fn first_reference(text: &[u8]) -> Option<SecretName> {
     let mut scanner = Scanner::new(text, Coding::Percent);
     loop {
-        let core = scanner.core()?;
+        let core = scanner.core().ok()?;
         if !scanner.is_foreign(&core) {
             return Some(core.name);
         }
@@ -242,7 +343,7 @@ pub fn escape_text(text: &[u8]) -> Option<Vec<u8>> {
     let mut scanner = Scanner::new(text, Coding::Percent);
     let mut escaped = Vec::new();
     let mut copied = 0;
-    while let Some(core) = scanner.core() {
+    while let Ok(core) = scanner.core() {
         scanner.at = core.range.end;
         if scanner.is_foreign(&core) {
             continue;

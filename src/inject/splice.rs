@@ -37,6 +37,9 @@ pub(super) type Unfit = &'static str;
 /// Writes a value in the form a surface wants.
 pub(super) type Encoder<'e> = &'e mut dyn FnMut(&Spot<'_>, &[u8]) -> Result<Encoded, Unfit>;
 
+/// The same, told only whether the value is `url_encoded`.
+pub(super) type Form<'e> = &'e mut dyn FnMut(bool, &[u8]) -> Result<Encoded, Unfit>;
+
 /// A value in the form a surface wants; wiped when dropped.
 pub(super) type Encoded = Plaintext;
 
@@ -46,6 +49,10 @@ pub(super) struct Splicer<'a> {
     pub(super) host: &'a Host,
     pub(super) max_growth: u64,
     pub(super) grown: u64,
+    /// How many references were replaced and escapes undone.
+    pub(super) changes: u64,
+    /// The secret whose value was put in last.
+    pub(super) last: Option<SecretName>,
     pub(super) receipt: Receipt,
 }
 
@@ -79,7 +86,7 @@ impl Splicer<'_> {
                     written.extend_from_slice(&text[copied..outer.start]);
                     written.extend_from_slice(&text[inner]);
                     copied = outer.end;
-                    self.receipt.unescaped += 1;
+                    self.unescaped();
                 }
                 Token::Reference(range, _) if !counts(&text[range.clone()]) => {}
                 Token::Reference(range, name) => {
@@ -97,6 +104,12 @@ impl Splicer<'_> {
         Ok(Some(written))
     }
 
+    /// Counts an escape that was undone.
+    pub(super) fn unescaped(&mut self) {
+        self.receipt.unescaped += 1;
+        self.changes += 1;
+    }
+
     /// The secret that was put on `surface` last.
     pub(super) fn last_on(&self, surface: Surface) -> Option<&SecretName> {
         self.receipt.injected.iter().rev().find(|(_, on)| *on == surface).map(|(name, _)| name)
@@ -111,11 +124,27 @@ impl Splicer<'_> {
         written: &[u8],
         encoder: Encoder<'_>,
     ) -> Result<Encoded, Refusal> {
+        let length = range.len();
+        self.put(name, length, place, &mut |url_encoded, value| {
+            encoder(&Spot { name, range: range.clone(), url_encoded, written }, value)
+        })
+    }
+
+    /// The same for a reference of `length` bytes; the encoder is told whether the value is
+    /// `url_encoded`, and the value.
+    pub(super) fn put(
+        &mut self,
+        name: &SecretName,
+        length: usize,
+        place: Place<'_>,
+        encoder: Form<'_>,
+    ) -> Result<Encoded, Refusal> {
         let secret = self.permitted(name, place)?;
         let value = secret.open().map_err(|fault| unavailable(name, place.surface, &fault.to_string()))?;
-        let length = range.len();
-        let spot = Spot { name, range, url_encoded: secret.limits().url_encoded, written };
-        let encoded = encoder(&spot, value.expose()).map_err(|reason| unfit(name, place.surface, reason))?;
+        let encoded =
+            encoder(secret.limits().url_encoded, value.expose()).map_err(|reason| unfit(name, place.surface, reason))?;
+        self.changes += 1;
+        self.last = Some(name.clone());
         self.grown = self.grown.saturating_add(encoded.len().saturating_sub(length) as u64);
         if self.grown > self.max_growth {
             let detail = format!(

@@ -74,24 +74,22 @@ impl Budgets {
 /// What one exchange holds of the budgets for contents; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Room {
+    /// What is said when there is no more.
+    full: &'static str,
     budgets: [Arc<Budget>; 2],
     taken: Vec<Share>,
 }
 
 impl Room {
     /// Nothing yet, of both budgets.
-    pub(super) fn of(budgets: [Arc<Budget>; 2]) -> Self {
-        Self { budgets, taken: Vec::new() }
+    pub(super) fn of(budgets: [Arc<Budget>; 2], full: &'static str) -> Self {
+        Self { full, budgets, taken: Vec::new() }
     }
 
     /// Takes room for `amount` more bytes.
     pub(super) fn grow(&mut self, amount: u64) -> Result<(), Refusal> {
         let taken: Option<Vec<Share>> = self.budgets.iter().map(|budget| budget.take(amount)).collect();
-        let full = || {
-            let detail = "Too many bytes of content are held at the moment (limits.held). Try again in a moment.";
-            Refusal::new(Code::Overloaded, detail)
-        };
-        self.taken.extend(taken.ok_or_else(full)?);
+        self.taken.extend(taken.ok_or_else(|| Refusal::new(Code::Overloaded, self.full))?);
         Ok(())
     }
 }

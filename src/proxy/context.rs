@@ -1,5 +1,6 @@
 //! What all exchanges of one worker share: settings and rooms to ask.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,6 +28,17 @@ pub enum Cleartext {
     Never,
 }
 
+/// What happens to contents that are searched and longer than what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oversize {
+    /// They are spooled to disk, as the client sent them.
+    Spool,
+    /// They are searched while they stream.
+    Stream,
+    /// They are refused.
+    Refuse,
+}
+
 /// Fewer surfaces for some hosts.
 #[derive(Clone, Debug)]
 pub struct Narrow {
@@ -47,6 +59,12 @@ pub struct Settings {
     pub pass_through: Vec<DomainPattern>,
     /// Contents up to this many bytes are held and searched.
     pub buffer: usize,
+    /// What happens to longer ones.
+    pub oversize: Oversize,
+    /// Where they are spooled.
+    pub spool: PathBuf,
+    /// How long a content of no known length is held for more of it to come.
+    pub hold: Duration,
     /// What a content may grow by, in bytes.
     pub max_growth: u64,
     /// Where secrets may go over plain http.
@@ -94,6 +112,10 @@ pub struct Shared {
     pub held: Arc<Budget>,
     /// The same for each tenant alone, so that one cannot take everything.
     pub held_by_tenant: Budgets,
+    /// Bytes of content that may lie on disk at a time.
+    pub spooled: Arc<Budget>,
+    /// The same for each tenant alone.
+    pub spooled_by_tenant: Budgets,
     /// Client connections that may be open at a time, tunnels included.
     pub connections: Arc<Budget>,
     /// Connections beyond those that may be told so at a time; the rest are closed unheard.
@@ -127,7 +149,15 @@ impl Door {
     /// Room for contents, of everybody's and of this tenant's.
     pub(super) fn room_for(&self, tenant: &Tenant) -> Room {
         let tenant = self.shared.held_by_tenant.of(tenant);
-        Room::of([Arc::clone(&self.shared.held), tenant])
+        let full = "Too many bytes of content are held at the moment (limits.held). Try again in a moment.";
+        Room::of([Arc::clone(&self.shared.held), tenant], full)
+    }
+
+    /// Room on disk for contents, of everybody's and of this tenant's.
+    pub(super) fn spool_room_for(&self, tenant: &Tenant) -> Room {
+        let tenant = self.shared.spooled_by_tenant.of(tenant);
+        let full = "Too many bytes of content are spooled at the moment, or the content is over half of limits.spool. Try again in a moment, raise limits.spool, or set injection.oversize to \"stream\".";
+        Room::of([Arc::clone(&self.shared.spooled), tenant], full)
     }
 
     /// A name for one request, in answers, logs and the audit trail.

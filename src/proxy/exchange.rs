@@ -20,11 +20,12 @@ use super::answer::Answer;
 use super::client_auth::Caller;
 use super::context::{Cleartext, Door};
 use super::gate::Control;
+use super::late::{About, Late};
 use super::outgoing::Outgoing;
 use super::received::Received;
 use super::relay;
 use super::{content, fields};
-use crate::inject::{self, Code, Injection, Plaintext, Receipt, Refusal};
+use crate::inject::{self, Code, Injection, Plaintext, Reasons, Receipt, Refusal};
 use crate::origin::{Origin, Scheme};
 use crate::secret::{SecretName, Surface};
 use crate::upstream::{self, Lane, Pinned, Returning, Speech};
@@ -38,15 +39,21 @@ pub(super) struct Visit<'a> {
     pub(super) pinned: &'a Pinned<Outgoing>,
     /// How the upstream is spoken to, unless the request itself needs it otherwise.
     pub(super) speech: Speech,
+    /// The request itself, for what is written down later.
+    pub(super) about: About<'a>,
 }
 
 /// What was found in a request, for the audit trail; filled in as the road goes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Seen {
     pub(super) injected: Vec<(SecretName, Surface)>,
     unescaped: usize,
     /// A secret whose name stands in the target as if its braces had been left out.
     pub(super) bare: Option<SecretName>,
+    /// Why the content, or a part of it, was not searched.
+    pub(super) unsearched: Reasons,
+    /// More may come out about its content.
+    late: Option<Arc<Late>>,
     /// The request had begun to go out.
     pub(super) sent: bool,
     /// How long the upstream was waited for, of a request without content: then everything else was
@@ -57,6 +64,16 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn held_reference(&self) -> bool {
         !self.injected.is_empty() || self.unescaped > 0
+    }
+
+    /// Keeps what was found.
+    pub(super) fn take(&mut self, receipt: Receipt) {
+        (self.injected, self.unescaped, self.unsearched) = (receipt.injected, receipt.unescaped, receipt.unsearched);
+    }
+
+    /// Whether there is anything to write down of a request that was forwarded.
+    pub(super) fn is_notable(&self) -> bool {
+        self.held_reference() || self.unsearched.is_notable()
     }
 }
 
@@ -78,7 +95,11 @@ pub(super) async fn exchange(
     let speech = if client_upgrade.is_some() || negotiates { Speech::Http1 } else { visit.speech };
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
     cleartext(visit, &lane, seen)?;
-    let sent = lane.send(outgoing).await.map_err(|error| {
+    let sent = lane.send(outgoing).await;
+    if let Some(late) = seen.late.take() {
+        late.bring(seen, sent.as_ref().ok().map(Response::status));
+    }
+    let sent = sent.map_err(|error| {
         // Without a connection nothing has left.
         seen.sent = !matches!(
             error.kind(),
@@ -118,8 +139,9 @@ async fn prepare(
     let target = injection.target(path_and_query.as_bytes())?;
     seen.bare = injection.bare_name(path_and_query.as_bytes());
     let injected_fields = injection.fields(&parts.headers)?;
-    let content = content::take(visit, &mut injection, &parts.headers, content, surfaces).await?;
-    note(seen, injection.finish(), &parts.method)?;
+    let mut content = content::take(visit, &mut injection, &parts.headers, content, surfaces).await?;
+    seen.late = content.late.take();
+    note(seen, content.receipt.take().unwrap_or_else(|| injection.finish()), &parts.method)?;
     let uri = outgoing_target(&parts.uri, &path_and_query, target)?;
 
     if let Some(injected) = injected_fields {
@@ -134,7 +156,7 @@ async fn prepare(
 
 /// Keeps what was found. TRACE would have the upstream echo the request, values included.
 fn note(seen: &mut Seen, receipt: Receipt, method: &Method) -> Result<(), Refusal> {
-    (seen.injected, seen.unescaped) = (receipt.injected, receipt.unescaped);
+    seen.take(receipt);
     if *method == Method::TRACE && seen.held_reference() {
         let refusal = Refusal::malformed("A TRACE request holds a secret reference; the upstream would send the value back.");
         return Err(match seen.injected.pop() {

@@ -1,4 +1,5 @@
-//! The content of a request on its way to the upstream: held and maybe rewritten, or streaming.
+//! The content of a request on its way to the upstream: held and maybe rewritten, spooled, or
+//! streaming.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::budget::Room;
 use super::gate::Control;
 use super::received::Received;
+use super::spooled::Spooled;
+use super::streaming::Streaming;
 use crate::inject::{Plaintext, Refusal, first_reference};
 use crate::secret::Surface;
 
@@ -27,6 +30,8 @@ pub struct Outgoing {
 enum Kind {
     Held(Held),
     Streaming { content: Received, control: Arc<Control>, search_trailers: bool },
+    Rewriting(Box<Streaming>),
+    Spooled(Box<Spooled>),
 }
 
 /// A content that was read whole.
@@ -82,8 +87,18 @@ impl Outgoing {
     pub(super) fn trailers(&self) -> Option<&HeaderMap> {
         match &self.kind {
             Kind::Held(held) => held.trailers.as_ref(),
-            Kind::Streaming { .. } => None,
+            _ => None,
         }
+    }
+
+    /// Bytes are searched as they come.
+    pub(super) fn rewriting(content: Streaming) -> Self {
+        Self { kind: Kind::Rewriting(Box::new(content)), _room: None }
+    }
+
+    /// Bytes are read back from disk.
+    pub(super) fn spooled(content: Spooled) -> Self {
+        Self { kind: Kind::Spooled(Box::new(content)), _room: None }
     }
 
     /// Bytes are passed on as they come. A reference in the trailers breaks the exchange off.
@@ -120,6 +135,8 @@ impl Body for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.kind {
             Kind::Held(held) => Poll::Ready(held.next().map(Ok)),
+            Kind::Rewriting(content) => content.poll_frame(cx),
+            Kind::Spooled(content) => content.poll_frame(cx),
             Kind::Streaming { content, control, search_trailers } => {
                 let frame = ready!(Pin::new(content).poll_frame(cx));
                 if let Some(Ok(frame)) = &frame
@@ -138,6 +155,8 @@ impl Body for Outgoing {
         match &self.kind {
             Kind::Held(held) => !held.chunked && held.trailers.is_none() && held.content.as_ref().is_none_or(Bytes::is_empty),
             Kind::Streaming { content, .. } => content.is_end_stream(),
+            Kind::Rewriting(content) => content.is_end_stream(),
+            Kind::Spooled(content) => content.is_end_stream(),
         }
     }
 
@@ -146,6 +165,8 @@ impl Body for Outgoing {
             Kind::Held(held) if held.chunked || held.trailers.is_some() => SizeHint::default(),
             Kind::Held(held) => SizeHint::with_exact(held.content.as_ref().map_or(0, |content| content.len() as u64)),
             Kind::Streaming { content, .. } => content.size_hint(),
+            Kind::Rewriting(_) => SizeHint::default(),
+            Kind::Spooled(content) => SizeHint::with_exact(content.left()),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::context::Door;
 use super::exchange::{self, Visit};
 use super::front::Client;
 use super::gate::{Bounds, Control, Gate, REFUSED, RefusedLine};
+use super::late::About;
 use super::received::Received;
 use super::{error, fields, stream_head, tunnel, websocket, wire};
 use crate::audit;
@@ -242,7 +243,8 @@ impl Visitor {
         };
         case.origin = Some(origin.clone());
         let (door, pinned, speech) = (&self.door, &self.pinned, self.speech);
-        let visit = Visit { door, caller: &caller, origin: &origin, control, pinned, speech };
+        let about = About { id: &case.id, began: case.began, method: &case.method, uri: &case.uri };
+        let visit = Visit { door, caller: &caller, origin: &origin, control, pinned, speech, about };
         exchange::exchange(&visit, request, seen).await
     }
 
@@ -289,9 +291,10 @@ impl Visitor {
         }
     }
 
-    /// One audit entry for each exchange that held a reference, was refused, or has a hint to give.
+    /// One audit entry for each exchange that held a reference, was refused, has a hint to give, or has a
+    /// content that may hold a reference nobody saw.
     fn write_down(&self, case: &Case, seen: &exchange::Seen, outcome: &Result<Response<Answer>, Refusal>, hint: Option<&str>) {
-        if outcome.is_ok() && !seen.held_reference() && hint.is_none() {
+        if outcome.is_ok() && !seen.is_notable() && hint.is_none() {
             return;
         }
         let (method, url) = match &case.refused {
@@ -312,6 +315,7 @@ impl Visitor {
             origin: origin.as_deref(),
             host: case.origin.as_ref().map(|origin| &origin.host),
             secrets: &secrets,
+            unsearched: seen.unsearched,
             outcome: ended(seen, refusal.map(|refusal| refusal.code)),
             code: refusal.map(|refusal| refusal.code),
             detail: refusal.map(|refusal| refusal.detail.as_str()),

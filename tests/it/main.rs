@@ -9,6 +9,7 @@
     reason = "a test says what it expects by panicking, and its modules are nobody's library"
 )]
 
+mod bodies;
 mod chaining;
 mod clients;
 mod commands;
@@ -30,6 +31,7 @@ mod responses;
 mod runners;
 mod secrets_cli;
 mod store;
+mod streams;
 mod support;
 mod trust;
 mod tunnels;

@@ -22,7 +22,7 @@ use crate::admin::errand::Errand;
 use crate::admin::extract::Path;
 use crate::admin::problem::Problem;
 use crate::identity::RunnerView;
-use crate::inject::{Code, Injection, Refusal, Resolver, Secrets, bare_hint};
+use crate::inject::{Code, Injection, Refusal, Resolver, Secrets, Unsearched, bare_hint};
 use crate::origin::Scheme;
 use crate::secret::{OrganizationName, RunnerName, SecretName, Surface, Surfaces};
 
@@ -286,6 +286,7 @@ fn judged(state: &State, trial: &Trial, resolver: &dyn Resolver) -> Findings {
     }
     let injection = Injection::new(resolver, &trial.origin.host, surfaces);
     notes.extend(injection.bare_name(&trial.target).iter().map(bare_hint));
+    notes.extend(unsearched(trial, surfaces).map(|reason| note(reason).to_owned()));
     let outcome = outcome.map(|()| masked(trial, surfaces, resolver));
     Findings { origin: Some(trial.origin.to_string()), references, outcome, notes }
 }
@@ -315,6 +316,25 @@ fn references(trial: &Trial, surfaces: Surfaces, resolver: &dyn Resolver) -> Vec
         (name, surface, refusal)
     });
     judged.collect()
+}
+
+/// Why the content, or a part of it, is not searched.
+fn unsearched(trial: &Trial, surfaces: Surfaces) -> impl Iterator<Item = Unsearched> {
+    let mut injection = Injection::new(&Assume, &trial.origin.host, surfaces);
+    if !trial.content.is_empty() {
+        let _ = injection.content(&trial.fields, &trial.content);
+    }
+    injection.finish().unsearched.iter()
+}
+
+fn note(reason: Unsearched) -> &'static str {
+    match reason {
+        Unsearched::Binary => "The content, or a part of it, is not searched: its type is binary.",
+        Unsearched::NotText => "The content, or a part of it, is not searched: it names no type and is no UTF-8 text.",
+        Unsearched::Charset => "The content, or a part of it, is not searched: its charset does not hold ASCII as it is.",
+        Unsearched::Coding => "The content is not searched: its coding is not known.",
+        Unsearched::EncodedPart => "A part of the content is not searched: it has a transfer encoding of its own.",
+    }
 }
 
 /// The request as it would be sent, a mask in the place of every value. `None` where a mask cannot

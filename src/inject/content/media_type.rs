@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::charset::Charset;
+
 /// What a media type says of a content, as far as searching goes. As clients write it, it is only
 /// looked at: nothing is copied for a content in which nothing is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,19 +15,6 @@ pub(super) struct MediaType<'a> {
     pub(super) boundary: Option<Cow<'a, str>>,
     /// How many multipart types this one stands within.
     pub(super) depth: usize,
-}
-
-/// How characters are bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Charset {
-    #[default]
-    Unnamed,
-    /// UTF-8, or ASCII, which is a part of it.
-    Utf8,
-    /// ASCII and something else above it: an ASCII value stands, any other would be mangled.
-    AsciiAndMore,
-    /// ASCII is not in it as it is.
-    Unsearched,
 }
 
 impl<'a> MediaType<'a> {
@@ -52,19 +41,6 @@ impl<'a> MediaType<'a> {
 
 fn lower_case(text: &str) -> Cow<'_, str> {
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
-}
-
-impl Charset {
-    fn named(name: &str) -> Self {
-        // Whatever else it may be, ASCII is in it as it is, but for these.
-        const OTHERWISE: [&str; 9] = ["utf-16", "utf16", "utf-32", "utf32", "utf-7", "ucs-", "ebcdic", "ibm", "iso-10646"];
-        match name.trim_matches(['\'', ' ']) {
-            "" => Self::Unnamed,
-            "utf-8" | "utf8" | "us-ascii" | "ascii" => Self::Utf8,
-            name if OTHERWISE.iter().any(|known| name.starts_with(known)) => Self::Unsearched,
-            _ => Self::AsciiAndMore,
-        }
-    }
 }
 
 /// `; name=value; name="quoted value"`.
@@ -120,7 +96,10 @@ mod tests {
         assert_eq!(parsed.essence, "multipart/form-data");
         assert_eq!(parsed.charset, Charset::Utf8);
         assert_eq!(parsed.boundary.as_deref(), Some("a;\"b"));
-        assert_eq!(MediaType::parse(b"text/plain;charset=ISO-8859-1").charset, Charset::AsciiAndMore);
+        assert_eq!(
+            MediaType::parse(b"text/plain;charset=ISO-8859-1").charset,
+            Charset::AsciiAndMore(Some(encoding_rs::WINDOWS_1252))
+        );
         assert_eq!(MediaType::parse(b"text/plain; charset=utf-16").charset, Charset::Unsearched);
         assert_eq!(MediaType::parse(b"text/plain").charset, Charset::Unnamed);
     }

@@ -1,21 +1,49 @@
 //! References in content, by media type.
 //!
 //! The table below says which types are searched and how; a type that is not in it is binary and
-//! never searched. Content codings other than identity are not searched (KNOWN GAP: a later
-//! version decodes them), and a digest of the content forbids changing it.
+//! never searched. Content codings are taken off before and put on again after (`coding`), and a
+//! digest of the content forbids changing it. What is not searched has a reason ([`Unsearched`]).
+//!
+//! Everything goes through in pieces, and however it is cut the same comes out: a content that is
+//! held goes through in one piece, one that streams as it comes.
 
+mod boundary;
+mod charset;
+mod coding;
+mod declaration;
+mod decoding;
+mod encoding;
 mod form;
 mod json;
+mod machine;
 mod media_type;
 mod multipart;
+mod part;
+mod rewriting;
+mod search;
 mod text;
+mod unsearched;
+mod window;
 mod xml;
+mod zstd;
 
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 
-use self::media_type::{Charset, MediaType};
-use super::reference::first_reference;
+pub use self::rewriting::Rewriting;
+pub use self::search::Search;
+pub use self::unsearched::{Reasons, Unsearched};
+
+use self::charset::Charset;
+use self::coding::ContentCoding;
+use self::form::Form;
+use self::json::Json;
+use self::machine::{Machine, Unclear, Untyped};
+use self::media_type::MediaType;
+use self::text::Text;
+use self::window::Window;
+use self::xml::Xml;
+use super::reference::{Coding, Scanner};
 use super::splice::{Place, Splicer};
 use super::{Code, Plaintext, Refusal};
 use crate::secret::Surface;
@@ -25,20 +53,40 @@ const DIGESTS: [&str; 5] = ["content-md5", "digest", "content-digest", "repr-dig
 
 const PLACE: Place<'static> = Place { surface: Surface::Body, field: None };
 
-/// Rewrites a text; `None` if nothing changes.
-type Rewriter = fn(&mut Splicer<'_>, &MediaType<'_>, &[u8]) -> Result<Option<Plaintext>, Refusal>;
+/// Makes the machine for one type.
+type Make = fn(&MediaType<'_>) -> Box<dyn Machine>;
 
-/// Whether an essence is of a kind.
-type Fits = fn(&str) -> bool;
+/// One kind of content that is searched.
+struct Kind {
+    /// Whether an essence is of this kind.
+    fits: fn(&str) -> bool,
+    /// How references may be written in it.
+    coding: Coding,
+    make: Make,
+}
 
-/// The kinds of content that are searched: which types, and how. The first row that fits counts.
-const KINDS: [(Fits, Rewriter); 5] = [
-    (is_json, json::rewrite),
-    (is_form, form::rewrite),
-    (is_xml, xml::rewrite),
-    (is_multipart, multipart::rewrite),
-    (is_text, text::rewrite),
+/// The kinds of content that are searched. The first row that fits counts.
+const KINDS: [Kind; 5] = [
+    Kind {
+        fits: is_json,
+        coding: Coding::Raw,
+        make: |media_type| Box::new(Window::new(Coding::Raw, Json::new(media_type.charset))),
+    },
+    Kind { fits: is_form, coding: Coding::Percent, make: |media_type| Box::new(Form::new(media_type.charset)) },
+    Kind {
+        fits: is_xml,
+        coding: Coding::Raw,
+        make: |media_type| Box::new(Window::new(Coding::Raw, Xml::new(media_type.charset))),
+    },
+    Kind { fits: is_multipart, coding: Coding::Percent, make: multipart::machine },
+    TEXT,
 ];
+
+const TEXT: Kind = Kind { fits: is_text, coding: Coding::Raw, make: |media_type| text(media_type.charset) };
+
+fn text(charset: Charset) -> Box<dyn Machine> {
+    Box::new(Window::new(Coding::Raw, Text::new(charset)))
+}
 
 /// Whatever else their names say: their bytes are framed, packed or no text at all.
 fn is_binary(essence: &str) -> bool {
@@ -103,49 +151,136 @@ fn is_text(essence: &str) -> bool {
     essence.starts_with("text/") || known || essence.ends_with("+yaml") || essence.ends_with("+text")
 }
 
-/// How a type is searched, if it is.
-fn rewriter(media_type: &MediaType<'_>) -> Option<Rewriter> {
-    if media_type.charset == Charset::Unsearched || is_binary(&media_type.essence) {
-        return None;
+/// How a type is searched, or why it is not.
+fn kind(media_type: &MediaType<'_>) -> Result<&'static Kind, Unsearched> {
+    if is_binary(&media_type.essence) {
+        return Err(Unsearched::Binary);
     }
-    let row = KINDS.iter().find(|(fits, _)| fits(&media_type.essence));
+    if media_type.charset == Charset::Unsearched {
+        return Err(Unsearched::Charset);
+    }
     // Whoever names a charset says that it is text.
-    let named = (media_type.charset != Charset::Unnamed).then_some(text::rewrite as Rewriter);
-    row.map(|(_, rewriter)| *rewriter).or(named)
+    let named = (media_type.charset != Charset::Unnamed).then_some(&TEXT);
+    KINDS.iter().find(|kind| (kind.fits)(&media_type.essence)).or(named).ok_or(Unsearched::Binary)
 }
 
-/// Whether content under these fields is searched; where no type is named its bytes decide later.
-pub(super) fn is_searched(fields: &HeaderMap) -> bool {
-    let coded = fields.get_all(CONTENT_ENCODING).iter().any(|coding| {
-        let coding = coding.as_bytes().trim_ascii();
-        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
-    });
-    let types = fields.get_all(CONTENT_TYPE);
-    let mut named = types.iter().filter_map(|value| MediaType::named(value.as_bytes())).peekable();
-    !coded && (named.peek().is_none() || named.any(|media_type| rewriter(&media_type).is_some()))
+fn machine_for(media_type: &MediaType<'_>) -> Result<Box<dyn Machine>, Unsearched> {
+    kind(media_type).map(|kind| (kind.make)(media_type))
 }
 
-/// The content, rewritten by its type.
+/// How a content under some fields is to be read.
+struct Reading<'f> {
+    codings: Vec<ContentCoding>,
+    format: Format<'f>,
+}
+
+enum Format<'f> {
+    Typed(&'static Kind, MediaType<'f>),
+    /// No type is named.
+    Untyped,
+    /// Two types are named.
+    Unclear,
+}
+
+impl<'f> Reading<'f> {
+    fn of(fields: &'f HeaderMap) -> Result<Self, Unsearched> {
+        let mut types = fields.get_all(CONTENT_TYPE).iter();
+        let first = types.next();
+        let format = match first.and_then(|value| MediaType::named(value.as_bytes())) {
+            _ if types.any(|other| Some(other) != first) => Format::Unclear,
+            Some(media_type) => Format::Typed(kind(&media_type)?, media_type),
+            None => Format::Untyped,
+        };
+        Ok(Self { codings: coding::named(fields)?, format })
+    }
+
+    /// How references may be written in it.
+    fn coding(&self) -> Coding {
+        match &self.format {
+            Format::Typed(kind, _) => kind.coding,
+            Format::Untyped => Coding::Raw,
+            Format::Unclear => Coding::Percent,
+        }
+    }
+
+    /// The machine for it. A content that names no type is text if so many of its first bytes are;
+    /// none at all where that is known.
+    fn machine(&self, untyped: usize) -> Box<dyn Machine> {
+        match &self.format {
+            Format::Typed(kind, media_type) => (kind.make)(media_type),
+            Format::Untyped => Box::new(Untyped::new(text(Charset::Unnamed), untyped)),
+            Format::Unclear => {
+                let detail = "Content-Type stands more than once and says different things. Send it once.";
+                Box::new(Unclear::new(Refusal::malformed(detail)))
+            }
+        }
+    }
+}
+
+/// Why content under these fields is not searched, if it is not.
+pub(super) fn unsearched(fields: &HeaderMap) -> Option<Unsearched> {
+    Reading::of(fields).err()
+}
+
+/// A look through a content that comes in pieces; `None` if it is not searched.
+pub(super) fn search(fields: &HeaderMap) -> Option<Search> {
+    Reading::of(fields).ok().map(|reading| Search::new(&reading))
+}
+
+/// Begins to rewrite a content that comes in pieces; `None` if it is not searched.
+pub(super) fn rewriting(splicer: &Splicer<'_>, fields: &HeaderMap, untyped: usize) -> Option<Rewriting> {
+    Reading::of(fields).ok().map(|reading| Rewriting::new(splicer, fields, &reading, untyped))
+}
+
+/// A whole content, rewritten; `None` if nothing changes.
 pub(super) fn rewrite(splicer: &mut Splicer<'_>, fields: &HeaderMap, content: &[u8]) -> Result<Option<Plaintext>, Refusal> {
-    let mut types = fields.get_all(CONTENT_TYPE).iter();
-    let first = types.next();
-    if types.any(|other| Some(other) != first)
-        && let Some(secret) = first_reference(content)
+    let reading = match Reading::of(fields) {
+        Ok(reading) => reading,
+        Err(reason) => {
+            splicer.receipt.unsearched.add(reason);
+            return Ok(None);
+        }
+    };
+    if reading.codings.is_empty()
+        && Scanner::new(content, reading.coding()).next().is_none()
+        && !may_hold_encoded_parts(&reading, content)
     {
-        let detail = "Content-Type stands more than once and says different things. Send it once.";
-        return Err(Refusal::malformed(detail).about(&secret, Surface::Body));
+        return Ok(None);
     }
-    let media_type = first.and_then(|value| MediaType::named(value.as_bytes()));
-    let rewritten = rewrite_as(splicer, media_type.as_ref(), content)?;
-    if rewritten.is_some() {
-        check_digests(splicer, fields)?;
+    let mut search = Search::new(&reading);
+    search.push(content, true)?;
+    if !search.found() && !may_hold_encoded_parts(&reading, content) {
+        return Ok(None);
     }
-    Ok(rewritten)
+    if !search.is_text() {
+        splicer.receipt.unsearched.add(Unsearched::NotText);
+        return Ok(None);
+    }
+    let mut rewriting = Rewriting::new(splicer, fields, &reading, 0);
+    let mut written = Plaintext::new(Vec::with_capacity(content.len()));
+    rewriting.push(splicer, content, true, &mut |bytes| {
+        written.extend_from_slice(bytes);
+        Ok(())
+    })?;
+    Ok(rewriting.has_changed(splicer).then_some(written))
+}
+
+/// Whether the parts of a content have to be looked at although no reference stands in them as it is.
+fn may_hold_encoded_parts(reading: &Reading<'_>, content: &[u8]) -> bool {
+    // "Content-Transfer-Encoding", in the ways it is written.
+    let named = |name: &[u8]| memchr::memmem::find(content, name).is_some();
+    matches!(&reading.format, Format::Typed(kind, _) if std::ptr::fn_addr_eq(kind.make, multipart::machine as Make))
+        && (named(b"ransfer-Encoding") || named(b"ransfer-encoding"))
 }
 
 /// That no field holds a digest of the content, which was rewritten.
 pub(super) fn check_digests(splicer: &Splicer<'_>, fields: &HeaderMap) -> Result<(), Refusal> {
-    DIGESTS.into_iter().find(|name| is_digest(fields, name)).map_or(Ok(()), |digest| Err(digested(splicer, digest)))
+    digest(fields).map_or(Ok(()), |digest| Err(digested(splicer, digest)))
+}
+
+/// The field that holds a digest of the content, if one does.
+fn digest(fields: &HeaderMap) -> Option<&'static str> {
+    DIGESTS.into_iter().find(|name| is_digest(fields, name))
 }
 
 fn digested(splicer: &Splicer<'_>, digest: &str) -> Refusal {
@@ -161,15 +296,5 @@ fn is_digest(fields: &HeaderMap, name: &str) -> bool {
     fields.get_all(name).iter().any(|value| !value.as_bytes().windows(8).any(|part| part.eq_ignore_ascii_case(b"UNSIGNED")))
 }
 
-/// The content, or a part of it, rewritten as `media_type`; none named means text if it is UTF-8.
-fn rewrite_as(
-    splicer: &mut Splicer<'_>,
-    media_type: Option<&MediaType<'_>>,
-    content: &[u8],
-) -> Result<Option<Plaintext>, Refusal> {
-    match media_type {
-        Some(media_type) => rewriter(media_type).map_or(Ok(None), |rewriter| rewriter(splicer, media_type, content)),
-        None if std::str::from_utf8(content).is_ok() => text::rewrite(splicer, &MediaType::default(), content),
-        None => Ok(None),
-    }
-}
+#[cfg(test)]
+mod tests;

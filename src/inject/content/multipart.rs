@@ -1,167 +1,242 @@
 //! Multipart content: each part is searched by its own type; files that are not text, and parts
-//! with a transfer encoding, stay untouched (RFC 2046 section 5.1, RFC 7578).
+//! with a transfer encoding, stay untouched, and the receipt says so (RFC 2046 section 5.1, RFC 7578).
 
-use std::ops::Range;
-
+use super::boundary::{Line, Next, Watch};
+use super::charset::Charset;
+use super::machine::{Machine, Seeker, Unclear, Untouched, Untyped};
+use super::machine_for;
 use super::media_type::MediaType;
-use super::{PLACE, rewrite_as, rewriter};
-use crate::inject::reference::{Coding, Scanner, Token, first_reference, holds_reference};
+use super::part::{Fields, Head, Kind};
+use super::text::Text;
+use super::window::{Sink, Window};
+use crate::inject::reference::{Coding, first_reference};
 use crate::inject::splice::Splicer;
-use crate::inject::{Code, Plaintext, Refusal, encode};
-use crate::secret::Surface;
+use crate::inject::{Code, Refusal};
+use crate::secret::{SecretName, Surface};
 
 /// How deep multipart types may stand within each other.
 const MAX_DEPTH: usize = 4;
+/// The longest head of a part, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+/// How much of a part that names no type is held to tell whether it is text, in bytes.
+const UNTYPED: usize = 64 * 1024;
 
-pub(super) fn rewrite(
-    splicer: &mut Splicer<'_>,
-    media_type: &MediaType<'_>,
-    content: &[u8],
-) -> Result<Option<Plaintext>, Refusal> {
-    if !holds_reference(content) {
-        return Ok(None);
+/// A multipart content as it goes through.
+struct Multipart {
+    line: Line,
+    depth: usize,
+    state: State,
+    source: Source,
+    /// Looks over everything, for what can be told at the end only.
+    seeker: Seeker,
+}
+
+enum State {
+    /// Before the first delimiter.
+    Preamble,
+    Head,
+    Body(Part),
+    /// After the last delimiter.
+    Epilogue,
+    /// It cannot be taken apart.
+    Lost,
+}
+
+/// A part that is being written.
+struct Part {
+    machine: Box<dyn Machine>,
+    watch: Watch,
+    /// How many secrets stood before it.
+    before: u64,
+}
+
+/// What came and is not decided yet. A line end that ends one delimiter may begin the next, so some
+/// of it may have gone out already.
+struct Source {
+    text: Vec<u8>,
+    gone: usize,
+}
+
+impl Source {
+    /// What stands before `end` and has not gone out; it is taken.
+    fn take(&mut self, end: usize) -> Vec<u8> {
+        let rest = self.text.split_off(end);
+        let mut taken = std::mem::replace(&mut self.text, rest);
+        taken.drain(..self.gone.min(end));
+        self.gone = self.gone.saturating_sub(end);
+        taken
     }
-    let boundary = media_type.boundary.as_deref().unwrap_or_default().as_bytes();
-    let parts = if media_type.depth < MAX_DEPTH { parts(content, boundary) } else { None };
-    let Some(parts) = parts else { return Err(unreadable(content)) };
-    let mut written = Plaintext::default();
-    let mut copied = 0;
-    for range in parts {
-        if let Some(part) = part(splicer, media_type.depth, &content[range.clone()])? {
-            if holds_boundary(&part, boundary) {
-                return Err(boundary_inside(&content[range]));
+
+    /// The same, but the line end that it ends with stays to begin what follows.
+    fn take_line(&mut self, end: usize) -> Vec<u8> {
+        let taken = self.take(end);
+        if taken.ends_with(b"\r\n") {
+            self.text.splice(..0, *b"\r\n");
+            self.gone = 2;
+        }
+        taken
+    }
+}
+
+/// The machine for a multipart type.
+pub(super) fn machine(media_type: &MediaType<'_>) -> Box<dyn Machine> {
+    let boundary = media_type.boundary.as_deref().unwrap_or_default();
+    match Line::new(boundary.as_bytes()) {
+        Some(line) if media_type.depth < MAX_DEPTH => Box::new(Multipart {
+            line,
+            depth: media_type.depth + 1,
+            state: State::Preamble,
+            // The first delimiter needs no line end before it.
+            source: Source { text: b"\r\n".to_vec(), gone: 2 },
+            seeker: Seeker::new(Coding::Percent),
+        }),
+        _ => Box::new(Unclear::new(unreadable(None))),
+    }
+}
+
+fn unreadable(secret: Option<SecretName>) -> Refusal {
+    let detail = "The multipart content holds a secret reference and cannot be taken apart: its boundary is missing or does not part it, the head of a part is too long or does not end, or it nests too deep.";
+    Refusal::malformed(detail).about_any(secret, Surface::Body)
+}
+
+impl Machine for Multipart {
+    fn push(&mut self, splicer: &mut Splicer<'_>, piece: &[u8], is_last: bool, sink: Sink<'_>) -> Result<(), Refusal> {
+        self.seeker.push(piece, is_last);
+        self.source.text.extend_from_slice(piece);
+        while self.advance(splicer, is_last, sink)? {}
+        match (&self.state, self.seeker.found()) {
+            (State::Lost, Some(found)) => Err(unreadable(Some(found.clone()))),
+            (State::Epilogue, _) => Ok(()),
+            (_, Some(found)) if is_last => Err(unreadable(Some(found.clone()))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Multipart {
+    /// One step; whether another may follow.
+    fn advance(&mut self, splicer: &mut Splicer<'_>, is_last: bool, sink: Sink<'_>) -> Result<bool, Refusal> {
+        match &self.state {
+            State::Epilogue | State::Lost => {
+                let rest = self.source.take(self.source.text.len());
+                sink(&rest)?;
+                Ok(false)
             }
-            written.extend_from_slice(&content[copied..range.start]);
-            written.extend_from_slice(&part);
-            copied = range.end;
+            State::Head => self.head(splicer, is_last, sink),
+            State::Preamble | State::Body(_) => match self.line.next(&self.source.text, is_last) {
+                Next::Undecided(end) => {
+                    let text = self.source.take(end);
+                    self.write(splicer, &text, is_last, sink)?;
+                    Ok(false)
+                }
+                Next::Stands { at, length, closes } => {
+                    let text = self.source.take(at);
+                    self.write(splicer, &text, true, sink)?;
+                    if let State::Body(part) = &mut self.state
+                        && part.watch.ended(&self.line)
+                    {
+                        return Err(part.boundary_inside(splicer));
+                    }
+                    self.delimiter(length, closes, sink)?;
+                    Ok(true)
+                }
+            },
         }
     }
-    if copied == 0 {
-        return Ok(None);
+
+    /// Writes on what stands before or within a part; `ends`: nothing more comes of it.
+    fn write(&mut self, splicer: &mut Splicer<'_>, text: &[u8], ends: bool, sink: Sink<'_>) -> Result<(), Refusal> {
+        let State::Body(part) = &mut self.state else { return sink(text) };
+        part.write(splicer, &self.line, sink, |splicer, machine, sink| machine.push(splicer, text, ends, sink))
     }
-    written.extend_from_slice(&content[copied..]);
-    Ok(Some(written))
-}
 
-fn unreadable(content: &[u8]) -> Refusal {
-    let detail = "The multipart content holds a secret reference and cannot be taken apart: its boundary is missing or does not part it, or it nests too deep.";
-    Refusal::malformed(detail).about_any(first_reference(content), Surface::Body)
-}
-
-/// Whether a value brought a boundary with it.
-fn holds_boundary(part: &[u8], boundary: &[u8]) -> bool {
-    let line = [b"\r\n--", boundary].concat();
-    let ends = |at: usize, dashed: &[u8]| delimiter_end(&part[at + dashed.len()..]).is_some();
-    // The line end before the part's first byte belongs to the delimiter before it.
-    (part.starts_with(&line[2..]) && ends(0, &line[2..])) || memchr::memmem::find_iter(part, &line).any(|at| ends(at, &line))
-}
-
-/// Names the secret, if only one stands in the part.
-fn boundary_inside(part: &[u8]) -> Refusal {
-    let mut names = Scanner::new(part, Coding::Percent).filter_map(|token| match token {
-        Token::Reference(_, name) => Some(name),
-        Token::Escape(..) => None,
-    });
-    let first = names.next();
-    let only = first.filter(|first| names.all(|other| other == *first));
-    let detail = "With its secrets in place a part of the multipart content would hold the boundary. Let the client choose another boundary.";
-    Refusal::new(Code::SecretNotEncodable, detail).about_any(only, Surface::Body)
-}
-
-/// Where the parts stand, header fields included; `None` if the content does not hold together.
-fn parts(content: &[u8], boundary: &[u8]) -> Option<Vec<Range<usize>>> {
-    if boundary.is_empty() {
-        return None;
+    /// Passes on a delimiter of `length` bytes that comes next.
+    fn delimiter(&mut self, length: usize, closes: bool, sink: Sink<'_>) -> Result<(), Refusal> {
+        self.state = if closes { State::Epilogue } else { State::Head };
+        let line = if closes { self.source.take(length) } else { self.source.take_line(length) };
+        sink(&line)
     }
-    let mut dashed = b"--".to_vec();
-    dashed.extend_from_slice(boundary);
-    let mut parts = Vec::new();
-    let mut open: Option<usize> = None;
-    for at in memchr::memmem::find_iter(content, &dashed) {
-        let at_line_start = at == 0 || content[..at].ends_with(b"\r\n");
-        let Some((closes, start)) = delimiter_end(&content[at + dashed.len()..]).filter(|_| at_line_start) else { continue };
-        if let Some(begin) = open {
-            // The line end before a delimiter is a part of it.
-            parts.push(begin..at.saturating_sub(2).max(begin));
-        }
-        if closes {
-            return Some(parts);
-        }
-        open = Some(at + dashed.len() + start);
-    }
-    None
-}
 
-/// What follows a dashed boundary: whether it is the last one, and how long the rest of its line is.
-fn delimiter_end(rest: &[u8]) -> Option<(bool, usize)> {
-    let closes = rest.starts_with(b"--");
-    let blanks_from = if closes { 2 } else { 0 };
-    let blanks = rest[blanks_from..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    let end = blanks_from + blanks;
-    match &rest[end..] {
-        [b'\r', b'\n', ..] => Some((closes, end + 2)),
-        [] if closes => Some((true, end)),
-        _ => None,
-    }
-}
-
-/// One part, rewritten; `None` if nothing changes.
-fn part(splicer: &mut Splicer<'_>, depth: usize, part: &[u8]) -> Result<Option<Plaintext>, Refusal> {
-    let head_end = if part.starts_with(b"\r\n") { Some(0) } else { memchr::memmem::find(part, b"\r\n\r\n").map(|at| at + 2) };
-    let Some(head_end) = head_end else {
-        return if holds_reference(part) { Err(unreadable(part)) } else { Ok(None) };
-    };
-    let (head, body) = (&part[..head_end], &part[head_end + 2..]);
-    for name in ["content-type", "content-transfer-encoding", "content-encoding"] {
-        if let Some(secret) = field(head, name).and_then(first_reference) {
-            let detail = format!("A secret reference stands in the {name} of a part, which decides how the part is read.");
-            return Err(Refusal::malformed(detail).about(&secret, Surface::Body));
+    /// Takes a part's head, if it is whole.
+    fn head(&mut self, splicer: &mut Splicer<'_>, is_last: bool, sink: Sink<'_>) -> Result<bool, Refusal> {
+        let text = &self.source.text;
+        let end = memchr::memmem::find(text, b"\r\n\r\n");
+        let next = self.line.next(&text[..end.map_or(text.len(), |end| end + 2)], is_last && end.is_none());
+        match (next, end) {
+            (Next::Stands { at, length, closes }, _) => {
+                // No empty line ends its head: nothing can be said of such a part.
+                let part = self.source.take(at);
+                if let Some(secret) = first_reference(&part) {
+                    return Err(unreadable(Some(secret)));
+                }
+                sink(&part)?;
+                self.delimiter(length, closes, sink)?;
+                Ok(true)
+            }
+            (_, Some(end)) if end <= MAX_HEAD => {
+                let head = self.source.take(end + 2);
+                self.state = State::Body(self.begin(splicer, &head, sink)?);
+                // The empty line's end may begin a delimiter.
+                self.source.gone = 2;
+                sink(b"\r\n")?;
+                Ok(true)
+            }
+            (_, None) if text.len() <= MAX_HEAD && !is_last => Ok(false),
+            _ => {
+                self.state = State::Lost;
+                Ok(true)
+            }
         }
     }
-    let PartType::Searched(media_type) = PartType::of(head, depth) else { return Ok(None) };
-    if media_type.as_ref().is_some_and(|media_type| rewriter(media_type).is_none()) {
-        return Ok(None);
-    }
-    let new_head = splicer.splice(head, Coding::Raw, PLACE, &mut |_, value| encode::part_field(value))?;
-    let new_body = rewrite_as(splicer, media_type.as_ref(), body)?;
-    if new_head.is_none() && new_body.is_none() {
-        return Ok(None);
-    }
-    let mut written = new_head.unwrap_or_else(|| Plaintext::new(head.to_vec()));
-    written.extend_from_slice(b"\r\n");
-    written.extend_from_slice(new_body.as_ref().map_or(body, |body| body.as_slice()));
-    Ok(Some(written))
-}
 
-enum PartType<'a> {
-    /// A file that is not text, or content in a transfer encoding.
-    Untouched,
-    Searched(Option<MediaType<'a>>),
-}
-
-impl<'a> PartType<'a> {
-    fn of(head: &'a [u8], depth: usize) -> Self {
-        let encoding = field(head, "content-transfer-encoding").unwrap_or_default().to_ascii_lowercase();
-        if !matches!(encoding.as_slice(), b"" | b"7bit" | b"8bit" | b"binary") {
-            return Self::Untouched;
-        }
-        match field(head, "content-type") {
-            Some(value) => Self::Searched(Some(MediaType { depth: depth + 1, ..MediaType::parse(value) })),
-            None if is_file(field(head, "content-disposition").unwrap_or_default()) => Self::Untouched,
-            None => Self::Searched(None),
-        }
+    /// Reads a part's head, and writes it.
+    fn begin(&self, splicer: &mut Splicer<'_>, head: &[u8], sink: Sink<'_>) -> Result<Part, Refusal> {
+        let fields = Head(head);
+        fields.check()?;
+        let machine = match fields.kind(self.depth) {
+            Kind::Unsearched(reason) => Err(reason),
+            Kind::As(media_type) => machine_for(&media_type),
+            Kind::Untyped => {
+                let text = Window::new(Coding::Raw, Text::new(Charset::Unnamed));
+                Ok(Box::new(Untyped::new(Box::new(text), UNTYPED)) as Box<dyn Machine>)
+            }
+        };
+        let is_searched = machine.is_ok();
+        let machine = machine.unwrap_or_else(|reason| {
+            splicer.receipt.unsearched.add(reason);
+            Box::new(Untouched)
+        });
+        let mut part = Part { machine, watch: Watch::new(), before: splicer.changes };
+        part.write(splicer, &self.line, sink, |splicer, _, sink| {
+            if is_searched { Window::new(Coding::Raw, Fields).push(splicer, head, true, sink) } else { sink(head) }
+        })?;
+        // The empty line, which is written by itself.
+        part.watch.wrote(&self.line, b"\r\n");
+        Ok(part)
     }
 }
 
-/// The value of a part's field.
-fn field<'h>(head: &'h [u8], name: &str) -> Option<&'h [u8]> {
-    let lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
-    let mut fields = lines.filter_map(|line| line.split_at_checked(memchr::memchr(b':', line)?));
-    let (_, value) = fields.find(|(found, _)| found.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))?;
-    Some(value[1..].trim_ascii())
-}
+impl Part {
+    /// Has `write` write something of the part, watching for a delimiter in it.
+    fn write(
+        &mut self,
+        splicer: &mut Splicer<'_>,
+        line: &Line,
+        sink: Sink<'_>,
+        write: impl FnOnce(&mut Splicer<'_>, &mut dyn Machine, Sink<'_>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let (watch, mut found) = (&mut self.watch, false);
+        let written = write(splicer, self.machine.as_mut(), &mut |bytes| {
+            found |= watch.wrote(line, bytes);
+            if found { Err(unreadable(None)) } else { sink(bytes) }
+        });
+        if found { Err(self.boundary_inside(splicer)) } else { written }
+    }
 
-fn is_file(disposition: &[u8]) -> bool {
-    let lower = disposition.to_ascii_lowercase();
-    memchr::memmem::find(&lower, b"filename=").is_some() || memchr::memmem::find(&lower, b"filename*=").is_some()
+    /// Names the secret, if only one stands in the part so far.
+    fn boundary_inside(&self, splicer: &Splicer<'_>) -> Refusal {
+        let only = splicer.last.clone().filter(|_| splicer.changes == self.before + 1);
+        let detail = "With its secrets in place a part of the multipart content would hold the boundary. Let the client choose another boundary.";
+        Refusal::new(Code::SecretNotEncodable, detail).about_any(only, Surface::Body)
+    }
 }

@@ -1,24 +1,31 @@
-//! Text of any other type: values go in as they are.
+//! Text of any other type: values go in as they are, in the charset of the text.
 
-use super::PLACE;
-use super::media_type::{Charset, MediaType};
-use crate::inject::reference::Coding;
-use crate::inject::splice::{Splicer, Unfit};
-use crate::inject::{Plaintext, Refusal, encode};
+use super::charset::{Characters, Charset};
+use super::window::Context;
+use crate::inject::splice::{Encoded, Unfit};
 
-pub(super) fn rewrite(
-    splicer: &mut Splicer<'_>,
-    media_type: &MediaType<'_>,
-    content: &[u8],
-) -> Result<Option<Plaintext>, Refusal> {
-    let charset = media_type.charset;
-    splicer.splice(content, Coding::Raw, PLACE, &mut |_, value| fits(charset, value).map(|()| encode::raw(value)))
+/// Any position in such a text is like any other.
+pub(super) struct Text {
+    charset: Charset,
+    characters: Characters,
 }
 
-/// A value that is not ASCII stands in UTF-8 text only; elsewhere it would be mangled.
-pub(super) fn fits(charset: Charset, value: &[u8]) -> Result<(), Unfit> {
-    if charset == Charset::AsciiAndMore && !value.is_ascii() {
-        return Err("it is not ASCII, and the charset of the content is not UTF-8");
+impl Text {
+    pub(super) fn new(charset: Charset) -> Self {
+        Self { charset, characters: Characters::of(charset) }
     }
-    Ok(())
+}
+
+impl Context for Text {
+    fn pass(&mut self, text: &[u8]) {
+        self.characters.pass(text);
+    }
+
+    fn is_text(&self) -> bool {
+        self.characters.is_at_start()
+    }
+
+    fn encode(&mut self, value: &[u8], _: &[u8]) -> Result<Encoded, Unfit> {
+        self.charset.encode(value)
+    }
 }
