@@ -59,6 +59,7 @@ impl Place {
             origin: Some("https://api.test"),
             host: Some(&host),
             secrets: &[(name("a"), Surface::Header)],
+            unsearched: crate::inject::Reasons::default(),
             outcome: if code.is_some() { Outcome::Refused } else { Outcome::Forwarded },
             code,
             detail: None,

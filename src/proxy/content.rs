@@ -226,7 +226,7 @@ async fn stream(
     };
     let late = Arc::new(Late::new(visit, receipt.clone()));
     let more = visit.door.room_for(&visit.caller.tenant);
-    let streaming = Streaming::new(content, way, first, more, Arc::clone(visit.control), Arc::clone(&late));
+    let streaming = Streaming::new(content, way, first, more, Arc::clone(&late));
     let outgoing = Outgoing::rewriting(streaming).within(room_for_head(visit, injection)?);
     Ok(Content { receipt: Some(receipt), late: Some(late), ..Content::of(outgoing, true) })
 }
@@ -278,7 +278,7 @@ async fn spool(
         }
     }
     let new_length = rewriting.is_some().then_some(length);
-    let spooled = Spooled::new(spool, rewriting, length, trailers, Arc::clone(visit.control));
+    let spooled = Spooled::new(spool, rewriting, length, trailers);
     let outgoing = Outgoing::spooled(spooled).within(room_for_head(visit, injection)?);
     Ok(Content { receipt, new_length, ..Content::of(outgoing, false) })
 }

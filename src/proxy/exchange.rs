@@ -113,9 +113,9 @@ pub(super) async fn exchange(
 
 /// What a client's content broke off for, where that is known; the upstream's fault otherwise.
 fn own_fault(visit: &Visit<'_>, error: upstream::Error) -> Refusal {
-    match error.kind() {
-        upstream::Kind::OwnBody => broken(visit),
-        _ => error.into(),
+    match error {
+        upstream::Error::OwnBody(cause) => cause.downcast().map_or_else(|_| broken(visit), |refusal| *refusal),
+        error => error.into(),
     }
 }
 

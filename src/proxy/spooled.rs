@@ -1,14 +1,12 @@
 //! A spooled content on its way to the upstream: read back, and rewritten once more where its first
 //! reading found something to replace. It is as long as was said, or it breaks off.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::gate::Control;
 use super::ongoing::Ongoing;
 use super::outgoing::BoxError;
 use super::spool::Spool;
@@ -22,7 +20,6 @@ pub(super) struct Spooled {
     /// How much is still to come of what goes out.
     left: u64,
     trailers: Option<HeaderMap>,
-    control: Arc<Control>,
     /// The last bytes, until it is sure that they are the last.
     last: Option<Bytes>,
     has_ended: bool,
@@ -32,14 +29,8 @@ type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
 impl Spooled {
     /// A content that becomes `length` bytes long.
-    pub(super) fn new(
-        spool: Spool,
-        ongoing: Option<Ongoing>,
-        length: u64,
-        trailers: Option<HeaderMap>,
-        control: Arc<Control>,
-    ) -> Self {
-        Self { spool, ongoing, left: length, trailers, control, last: None, has_ended: false }
+    pub(super) fn new(spool: Spool, ongoing: Option<Ongoing>, length: u64, trailers: Option<HeaderMap>) -> Self {
+        Self { spool, ongoing, left: length, trailers, last: None, has_ended: false }
     }
 
     /// How much is still to go out.
@@ -102,7 +93,6 @@ impl Spooled {
     fn break_off(&mut self, refusal: Refusal) -> Polled {
         self.has_ended = true;
         self.trailers = None;
-        self.control.store_refusal(refusal.clone());
         Poll::Ready(Some(Err(refusal.into())))
     }
 }

@@ -15,7 +15,6 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 
 use super::budget::Room;
-use super::gate::Control;
 use super::late::Late;
 use super::ongoing::Ongoing;
 use super::outgoing::{BoxError, check_trailers};
@@ -35,7 +34,6 @@ pub(super) struct Streaming {
     has_ended: bool,
     /// For pieces that grow.
     room: Room,
-    control: Arc<Control>,
     late: Arc<Late>,
 }
 
@@ -49,17 +47,8 @@ pub(super) enum Way {
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
 impl Streaming {
-    pub(super) fn new(content: Received, way: Way, first: Bytes, room: Room, control: Arc<Control>, late: Arc<Late>) -> Self {
-        Self {
-            content,
-            way,
-            first: Some(first).filter(|first| !first.is_empty()),
-            trailers: None,
-            has_ended: false,
-            room,
-            control,
-            late,
-        }
+    pub(super) fn new(content: Received, way: Way, first: Bytes, room: Room, late: Arc<Late>) -> Self {
+        Self { content, way, first: Some(first).filter(|first| !first.is_empty()), trailers: None, has_ended: false, room, late }
     }
 
     pub(super) fn is_end_stream(&self) -> bool {
@@ -79,7 +68,7 @@ impl Streaming {
                 Some(Err(fault)) => {
                     self.has_ended = true;
                     self.late.broke_off();
-                    return Poll::Ready(Some(Err(fault.into())));
+                    return Poll::Ready(Some(Err(fault)));
                 }
                 None => None,
             };
@@ -117,7 +106,7 @@ impl Streaming {
         match &mut self.way {
             Way::Watched(search) => {
                 search.push(&piece, is_last)?;
-                if search.found() { Err(too_late()) } else { Ok(piece) }
+                if search.found() && search.is_text() { Err(too_late()) } else { Ok(piece) }
             }
             Way::Rewritten(ongoing) => {
                 let mut written = Plaintext::new(Vec::with_capacity(piece.len()));
@@ -140,7 +129,6 @@ impl Streaming {
     fn break_off(&mut self, refusal: Refusal) -> Polled {
         self.has_ended = true;
         self.trailers = None;
-        self.control.store_refusal(refusal.clone());
         self.late.refused(refusal.clone());
         Poll::Ready(Some(Err(refusal.into())))
     }

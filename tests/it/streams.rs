@@ -193,9 +193,15 @@ async fn a_long_content_in_a_coding_is_spooled_as_it_came_and_goes_out_in_it_aga
 
 #[tokio::test]
 async fn both_ways_of_a_content_without_a_length_flow_at_the_same_time() {
+    for media_type in ["Content-Type: application/x-ndjson\r\n", ""] {
+        flow(media_type).await;
+    }
+}
+
+async fn flow(media_type: &str) {
     let (world, mut free) = free_world("").await;
     let mut client = world.tls(FREE).await;
-    client.write_all(chunked(FREE, "Content-Type: application/x-ndjson\r\n").as_bytes()).await.expect("sent");
+    client.write_all(chunked(FREE, media_type).as_bytes()).await.expect("sent");
     client.write_all(chunk("{\"k\":\"{secrets.crm.apiKey}\"}\n").as_bytes()).await.expect("sent");
     let (mut buffer, mut answer) = (Vec::new(), Vec::new());
     let (mut origin, head) = free.head(&mut buffer).await;

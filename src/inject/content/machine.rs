@@ -157,11 +157,12 @@ impl Machine for Untyped {
         let Some(limit) = self.limit else { return self.forward(splicer, piece, is_last, sink) };
         let (more, rest) = piece.split_at(piece.len().min(limit.saturating_sub(self.held.len())));
         self.held.extend_from_slice(more);
-        if rest.is_empty() {
-            return if is_last { self.decide(splicer, true, sink) } else { Ok(()) };
+        if self.held.len() < limit && !is_last {
+            return Ok(());
         }
-        self.decide(splicer, false, sink)?;
-        self.forward(splicer, rest, is_last, sink)
+        let ends = is_last && rest.is_empty();
+        self.decide(splicer, ends, sink)?;
+        if ends { Ok(()) } else { self.forward(splicer, rest, is_last, sink) }
     }
 }
 

@@ -241,18 +241,11 @@ pub(super) fn rewrite(splicer: &mut Splicer<'_>, fields: &HeaderMap, content: &[
             return Ok(None);
         }
     };
-    if reading.codings.is_empty()
-        && Scanner::new(content, reading.coding()).next().is_none()
-        && !may_hold_encoded_parts(&reading, content)
-    {
+    let (found, is_text) = look(&reading, content)?;
+    if !found && !may_hold_encoded_parts(&reading, content) {
         return Ok(None);
     }
-    let mut search = Search::new(&reading);
-    search.push(content, true)?;
-    if !search.found() && !may_hold_encoded_parts(&reading, content) {
-        return Ok(None);
-    }
-    if !search.is_text() {
+    if !is_text {
         splicer.receipt.unsearched.add(Unsearched::NotText);
         return Ok(None);
     }
@@ -263,6 +256,18 @@ pub(super) fn rewrite(splicer: &mut Splicer<'_>, fields: &HeaderMap, content: &[
         Ok(())
     })?;
     Ok(rewriting.has_changed(splicer).then_some(written))
+}
+
+/// Whether anything to replace stands in a whole content, and whether it is text where it names no type.
+fn look(reading: &Reading<'_>, content: &[u8]) -> Result<(bool, bool), Refusal> {
+    if !reading.codings.is_empty() {
+        let mut search = Search::new(reading);
+        search.push(content, true)?;
+        return Ok((search.found(), search.is_text()));
+    }
+    let found = Scanner::new(content, reading.coding()).next().is_some();
+    let is_text = !found || !matches!(reading.format, Format::Untyped) || std::str::from_utf8(content).is_ok();
+    Ok((found, is_text))
 }
 
 /// Whether the parts of a content have to be looked at although no reference stands in them as it is.
