@@ -135,6 +135,7 @@ fn settings(config: &Config) -> Result<proxy::Settings, AppError> {
         },
         spool: config.data_dir.join("spool"),
         hold: config.injection.hold.0,
+        websocket: config.injection.websocket,
         max_growth: config.injection.max_growth.0,
         cleartext: match config.egress.cleartext_secrets {
             CleartextSecrets::AllowedNetworks => Cleartext::AllowedNetworks,

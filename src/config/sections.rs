@@ -239,6 +239,8 @@ pub struct Injection {
     pub oversize: Oversize,
     /// How long a body without a length is held for more of it to come.
     pub hold: Span,
+    /// Whether references are honoured in the text messages of a WebSocket.
+    pub websocket: bool,
     /// Surfaces by host: `[[injection.narrow]]`.
     pub narrow: Vec<Narrow>,
 }
@@ -250,6 +252,7 @@ impl Default for Injection {
             max_growth: Size::mib(16),
             oversize: Oversize::default(),
             hold: Span::millis(100),
+            websocket: false,
             narrow: Vec::new(),
         }
     }

@@ -65,6 +65,8 @@ pub struct Settings {
     pub spool: PathBuf,
     /// How long a content of no known length is held for more of it to come.
     pub hold: Duration,
+    /// Whether references are honoured in the text messages of a WebSocket.
+    pub websocket: bool,
     /// What a content may grow by, in bytes.
     pub max_growth: u64,
     /// Where secrets may go over plain http.

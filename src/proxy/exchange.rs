@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_EXTENSIONS, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::upgrade::OnUpgrade;
@@ -24,10 +24,11 @@ use super::late::{About, Late};
 use super::outgoing::Outgoing;
 use super::received::Received;
 use super::relay;
+use super::socket::Socket;
 use super::{content, fields};
 use crate::inject::{self, Code, Injection, Plaintext, Reasons, Receipt, Refusal};
 use crate::origin::{Origin, Scheme};
-use crate::secret::{SecretName, Surface};
+use crate::secret::{SecretName, Surface, Surfaces};
 use crate::upstream::{self, Lane, Pinned, Returning, Speech};
 
 /// One request's surroundings.
@@ -88,6 +89,11 @@ pub(super) async fn exchange(
     let upgrades = may_switch && fields::wants_upgrade(request.headers());
     let client_upgrade = upgrades.then(|| hyper::upgrade::on(&mut request));
     let bare = request.body().is_end_stream();
+    let socket = socket_surfaces(visit, request.headers(), client_upgrade.is_some())?;
+    if socket.is_some() {
+        // Behind an extension a frame is not what it says.
+        request.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
+    }
     let outgoing = prepare(visit, request, client_upgrade.is_some(), seen).await?;
     let waits = Instant::now();
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
@@ -95,6 +101,7 @@ pub(super) async fn exchange(
     let speech = if client_upgrade.is_some() || negotiates { Speech::Http1 } else { visit.speech };
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
     cleartext(visit, &lane, seen)?;
+    let socket = socket.map(|surfaces| Socket::new(visit, surfaces, cleartext_for(visit, &lane)));
     let sent = lane.send(outgoing).await;
     if let Some(late) = seen.late.take() {
         late.bring(seen, sent.as_ref().ok().map(Response::status));
@@ -108,7 +115,17 @@ pub(super) async fn exchange(
         own_fault(visit, error)
     })?;
     seen.waited = bare.then(|| waits.elapsed());
-    respond(visit, sent, client_upgrade, negotiates)
+    respond(visit, sent, client_upgrade.map(|client| (client, socket)), negotiates)
+}
+
+/// The surfaces of a request for a WebSocket whose messages are to be looked at.
+fn socket_surfaces(visit: &Visit<'_>, fields: &HeaderMap, upgrades: bool) -> Result<Option<Surfaces>, Refusal> {
+    let settings = &visit.door.shared.settings;
+    if !settings.websocket || !upgrades || !fields::wants_websocket(fields) {
+        return Ok(None);
+    }
+    let surfaces = fields::wanted_surfaces(fields)?.and(settings.surfaces_for(&visit.origin.host));
+    Ok(Some(surfaces).filter(|surfaces| surfaces.contains(Surface::Body)))
 }
 
 /// What a client's content broke off for, where that is known; the upstream's fault otherwise.
@@ -183,7 +200,15 @@ pub(super) fn broken(visit: &Visit<'_>) -> Refusal {
 
 /// A secret goes out over plain http only where the config says so.
 fn cleartext(visit: &Visit<'_>, lane: &Lane<Outgoing>, seen: &Seen) -> Result<(), Refusal> {
-    if visit.origin.scheme == Scheme::Https || seen.injected.is_empty() {
+    match seen.injected.first() {
+        None => Ok(()),
+        Some((secret, surface)) => cleartext_for(visit, lane).map_err(|refusal| refusal.about(secret, *surface)),
+    }
+}
+
+/// The same for a secret that may come later.
+fn cleartext_for(visit: &Visit<'_>, lane: &Lane<Outgoing>) -> Result<(), Refusal> {
+    if visit.origin.scheme == Scheme::Https {
         return Ok(());
     }
     let permitted = match visit.door.shared.settings.cleartext {
@@ -194,19 +219,18 @@ fn cleartext(visit: &Visit<'_>, lane: &Lane<Outgoing>, seen: &Seen) -> Result<()
     if permitted {
         return Ok(());
     }
-    let (secret, surface) = &seen.injected[0];
     let detail = format!(
-        "The secret `{secret}` would go to `{}` over plain http, where anybody on the way can read it. Use https, or name the address in egress.allow, or set egress.cleartext_secrets = \"anywhere\".",
+        "A secret would go to `{}` over plain http, where anybody on the way can read it. Use https, or name the address in egress.allow, or set egress.cleartext_secrets = \"anywhere\".",
         visit.origin.host
     );
-    Err(Refusal::new(Code::CleartextRefused, detail).about(secret, *surface))
+    Err(Refusal::new(Code::CleartextRefused, detail))
 }
 
 /// Makes the upstream's response the client's.
 fn respond(
     visit: &Visit<'_>,
     mut sent: Response<Returning<Outgoing>>,
-    client_upgrade: Option<OnUpgrade>,
+    client_upgrade: Option<(OnUpgrade, Option<Socket>)>,
     negotiates: bool,
 ) -> Result<Response<Answer>, Refusal> {
     if negotiates || holds_connection_auth(sent.headers(), WWW_AUTHENTICATE) {
@@ -223,9 +247,9 @@ fn respond(
     }
     drop_planted_reason(&mut parts.extensions);
     parts.version = Version::HTTP_11;
-    if let (Some(client), Some(upstream)) = (client_upgrade, upstream_upgrade) {
+    if let (Some((client, socket)), Some(upstream)) = (client_upgrade, upstream_upgrade) {
         let bearer = relay::Bearer { caller: visit.caller.clone(), host: visit.origin.host.clone() };
-        relay::switch(visit.door.clone(), client, upstream, bearer);
+        relay::switch(visit.door.clone(), client, upstream, bearer, socket);
         return Ok(Response::from_parts(parts, Answer::own(Bytes::new())));
     }
     if switches {

@@ -83,6 +83,11 @@ pub(super) fn wants_upgrade(fields: &HeaderMap) -> bool {
     named && tokens.peek().is_some() && tokens.all(|token| !is_http_or_tls(token))
 }
 
+/// Whether a request that asks to leave HTTP asks for a WebSocket (RFC 6455).
+pub(super) fn wants_websocket(fields: &HeaderMap) -> bool {
+    tokens(fields, &UPGRADE).all(|token| token.eq_ignore_ascii_case("websocket"))
+}
+
 fn is_http_or_tls(protocol: &str) -> bool {
     let name = protocol.split('/').next().unwrap_or_default();
     ["h2c", "h2", "h3", "http", "tls"].iter().any(|known| name.eq_ignore_ascii_case(known))

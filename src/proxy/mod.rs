@@ -32,6 +32,8 @@ mod outgoing;
 mod received;
 mod relay;
 mod service;
+mod socket;
+mod socket_frames;
 mod spool;
 mod spooled;
 mod stream_head;

@@ -17,6 +17,7 @@ use super::client_stream::ClientStream;
 use super::context::Door;
 use super::gate::Gate;
 use super::measures::Tunnel;
+use super::socket::Socket;
 use crate::origin::Host;
 use crate::upstream::Stream;
 
@@ -38,14 +39,24 @@ pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: Stream, bear
     });
 }
 
-/// Relays what follows a 101, in a task of its own.
-pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, bearer: Bearer) {
+/// Relays what follows a 101, in a task of its own; what is a WebSocket to be looked at, by `socket`.
+pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, bearer: Bearer, socket: Option<Socket>) {
     door.shared.measures.tunnel(Tunnel::Switched);
     tokio::spawn(async move {
         let _busy = door.shared.drain.busy();
         if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
-            let relayed = relay(TokioIo::new(client), TokioIo::new(upstream), door.shared.settings.tunnel);
-            bearer.while_permitted(relayed, &door).await;
+            let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+            let silence = door.shared.settings.tunnel;
+            match socket {
+                None => bearer.while_permitted(relay(client, upstream, silence), &door).await,
+                Some(socket) => {
+                    let moved = Arc::new(AtomicU64::new(0));
+                    let client = Counted { io: client, moved: Arc::clone(&moved) };
+                    let upstream = Counted { io: upstream, moved: Arc::clone(&moved) };
+                    let relayed = until_silent(socket.relay(client, upstream), &moved, silence);
+                    bearer.while_permitted(relayed, &door).await;
+                }
+            }
         }
     });
 }
@@ -88,10 +99,16 @@ where
     let moved = Arc::new(AtomicU64::new(0));
     let mut client = Counted { io: client, moved: Arc::clone(&moved) };
     let mut upstream = Counted { io: upstream, moved: Arc::clone(&moved) };
-    let mut copy = std::pin::pin!(tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER));
+    let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER);
+    until_silent(copy, &moved, silence).await;
+}
+
+/// Relays until that has ended, or no byte has `moved` for `silence`.
+async fn until_silent<T>(relayed: impl Future<Output = T>, moved: &AtomicU64, silence: Duration) {
+    let mut relayed = std::pin::pin!(relayed);
     let mut before = 0;
     loop {
-        match tokio::time::timeout(silence, copy.as_mut()).await {
+        match tokio::time::timeout(silence, relayed.as_mut()).await {
             Ok(_) => return,
             Err(_) if moved.load(Ordering::Relaxed) == before => return,
             Err(_) => before = moved.load(Ordering::Relaxed),

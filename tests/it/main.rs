@@ -30,6 +30,7 @@ mod refusals;
 mod responses;
 mod runners;
 mod secrets_cli;
+mod sockets;
 mod store;
 mod streams;
 mod support;
