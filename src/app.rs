@@ -5,6 +5,7 @@ mod doors;
 mod errands;
 mod front;
 mod next_proxy;
+mod provider;
 mod workers;
 
 pub use workers::serve;
@@ -210,6 +211,7 @@ impl Rooms {
             vault: Arc::clone(&self.vault),
             identity: Arc::clone(&self.identity),
             members: Arc::clone(&self.members),
+            provider: None,
             base: doors::base(config, None).into(),
             activity: Arc::clone(&self.activity),
             ca: ca.to_owned().into(),

@@ -34,6 +34,7 @@ pub mod store;
 pub mod token;
 
 // The core, the cipher and the way out.
+pub mod fetch;
 pub mod inject;
 pub mod seal;
 pub mod upstream;

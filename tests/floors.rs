@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["identity", "members", "vault"],
     &["activity", "ledger"],
     &["audit", "store", "token"],
-    &["inject", "seal", "upstream"],
+    &["fetch", "inject", "seal", "upstream"],
     &["runtimes", "secret", "serve", "tls"],
     &["drain", "metrics", "origin", "readiness"],
 ];

@@ -71,6 +71,8 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::GET, "/api/v1/me", Right::Known),
     (Method::GET, "/sign-in", Right::Public),
     (Method::POST, "/sign-in", Right::Public),
+    (Method::GET, "/sign-in/provider", Right::Public),
+    (Method::GET, "/sign-in/callback", Right::Public),
     (Method::POST, "/sign-out", Right::Known),
     (Method::GET, "/setup/{token}", Right::Public),
     (Method::POST, "/setup/{token}", Right::Public),

@@ -14,6 +14,7 @@ mod entrance;
 mod errand;
 mod extract;
 mod host;
+mod oidc;
 mod operations;
 mod pages;
 mod paging;
@@ -34,6 +35,7 @@ use http::StatusCode;
 use self::authenticate::Gatekeeper;
 pub use self::authenticate::Peer;
 pub use self::errand::{Answered, Errand, Pending, Road, Undone};
+pub use self::oidc::{GroupRole, Provider, Settings as ProviderSettings, SharedProvider};
 use self::operations::OpenFigures;
 pub use self::operations::Operations;
 use self::principal::Principal;
@@ -55,6 +57,8 @@ pub struct State {
     pub identity: Arc<Identity>,
     /// The people.
     pub members: Arc<Members>,
+    /// The identity provider, where there is one.
+    pub provider: SharedProvider,
     /// Where people reach the port, without a path, as links begin: `https://admin.example.com`.
     pub base: Arc<str>,
     /// What happened, and the last uses.

@@ -69,6 +69,8 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/organizations/{organization}/setup", Viewer),
     ("GET", "/sign-in", Nothing),
     ("POST", "/sign-in", Nothing),
+    ("GET", "/sign-in/provider", Nothing),
+    ("GET", "/sign-in/callback", Nothing),
     ("GET", "/setup/{token}", Nothing),
     ("POST", "/setup/{token}", Nothing),
     ("GET", "/invitation/{token}", Nothing),

@@ -49,9 +49,28 @@ impl Way {
         self.set("", "; Max-Age=0")
     }
 
+    /// What the cookie of a sign-in under way is called.
+    pub(super) const fn flow_cookie(self) -> &'static str {
+        if self.secure { "__Host-subrosa-flow" } else { "subrosa-flow" }
+    }
+
+    /// The field that begins a sign-in with a provider. Lax: the provider sends the browser back with it.
+    pub(super) fn begin_flow(self, value: &str) -> (HeaderName, HeaderValue) {
+        self.field(self.flow_cookie(), value, "SameSite=Lax", "; Max-Age=900")
+    }
+
+    /// The field that ends it.
+    pub(super) fn end_flow(self) -> (HeaderName, HeaderValue) {
+        self.field(self.flow_cookie(), "", "SameSite=Lax", "; Max-Age=0")
+    }
+
     fn set(self, value: &str, more: &str) -> (HeaderName, HeaderValue) {
+        self.field(self.cookie(), value, "SameSite=Strict", more)
+    }
+
+    fn field(self, name: &str, value: &str, same_site: &str, more: &str) -> (HeaderName, HeaderValue) {
         let secure = if self.secure { "; Secure" } else { "" };
-        let text = format!("{}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{more}", self.cookie());
+        let text = format!("{name}={value}; Path=/; HttpOnly; {same_site}{secure}{more}");
         let mut field = HeaderValue::from_str(&text).expect("a token is URL-safe base64");
         field.set_sensitive(true);
         (SET_COOKIE, field)

@@ -60,6 +60,7 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
         vault: Arc::new(Vault::new(ledger.clone(), vec![(OrganizationName::default(), declared)]).expect("no contradiction")),
         identity: Arc::new(Identity::new(ledger.clone(), vec![runner]).expect("no contradiction")),
         members: Arc::new(Members::new(ledger, [], clock).expect("random")),
+        provider: None,
         base: "http://localhost:8081".into(),
         activity: Arc::new(activity),
         reach: Reach { proxy: ("127.0.0.1".to_owned(), 8080), certificates: "/certs".into() },

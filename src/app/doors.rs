@@ -45,6 +45,7 @@ pub(super) struct Doors {
     hosts: Vec<Host>,
     way: Way,
     tls: Option<TlsAcceptor>,
+    groups_decide: bool,
 }
 
 impl Doors {
@@ -55,16 +56,19 @@ impl Doors {
         };
         let listeners: Vec<TcpListener> = config.admin.listen.iter().map(bind).collect::<Result<_, _>>()?;
         let tls = acceptor(config)?;
+        let groups_decide = config.admin.oidc.as_ref().is_some_and(|oidc| !oidc.groups.is_empty());
         let socket = bind_socket(&super::admin_socket(config))?;
         let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let state = State { base: base(config, bound).into(), ..state };
-        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), way: way(config), tls })
+        let provider = super::provider::provider(config)?;
+        let state = State { base: base(config, bound).into(), provider, ..state };
+        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), way: way(config), tls, groups_decide })
     }
 
     /// Says how the first person gets in, as long as nobody has an account. The link is a credential in
     /// a log, so it works once and only for a quarter of an hour.
     pub(super) fn offer_setup(&self) -> Result<(), AppError> {
-        if self.listeners.is_empty() {
+        // Groups of an identity provider let the first person in.
+        if self.listeners.is_empty() || self.groups_decide {
             return Ok(());
         }
         if let Some(token) = self.state.members.offer_setup()? {

@@ -28,7 +28,7 @@ use crate::{admin, app};
 /// For one call: the longest of them syncs a disk.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest answer that is read: ten thousand secrets with long descriptions.
-const MAX_ANSWER: usize = 64 << 20;
+pub(super) const MAX_ANSWER: usize = 64 << 20;
 
 /// Entries of a page, as many as the server gives.
 const PAGE: usize = 1000;
@@ -230,7 +230,7 @@ async fn over_socket(socket: &std::path::Path, call: Call) -> Result<(StatusCode
     answer
 }
 
-pub(super) async fn collected<B>(response: http::Response<B>) -> Result<(StatusCode, HeaderMap, Bytes), CliError>
+async fn collected<B>(response: http::Response<B>) -> Result<(StatusCode, HeaderMap, Bytes), CliError>
 where
     B: http_body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -3,25 +3,20 @@
 //! The token comes from `SUBROSA_TOKEN` or a file, never from an argument, which everybody on the
 //! machine can read. It goes over https with a verified certificate, or to this machine.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::Full;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use url::{Host, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
-use super::client::{Call, collected};
+use super::client::{Call, MAX_ANSWER};
 use super::error::CliError;
+use crate::fetch::{Fetch, Target};
 use crate::secret::line_end;
-use crate::tls;
+use crate::tls::Roots;
 
 /// Where the token comes from without `--token-file`.
 const VARIABLE: &str = "SUBROSA_TOKEN";
@@ -45,9 +40,8 @@ pub(super) struct RemoteArguments {
 /// A server elsewhere.
 #[derive(Clone)]
 pub(super) struct Remote {
-    host: Host<String>,
-    port: u16,
-    tls: Option<TlsConnector>,
+    target: Target,
+    fetch: Fetch,
     authorization: HeaderValue,
 }
 
@@ -55,82 +49,29 @@ impl RemoteArguments {
     /// The server that is meant, if one is.
     pub(super) fn resolve(self) -> Result<Option<Remote>, CliError> {
         let Some(url) = &self.server else { return Ok(None) };
-        let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-        let host = url.host().map(|host| host.to_owned()).filter(|_| plain && url.password().is_none());
-        let no_server = || CliError::usage("--server is https://HOST or https://HOST:PORT, with nothing behind it");
-        let (host, port) = host.zip(url.port_or_known_default()).ok_or_else(no_server)?;
-        let tls = match url.scheme() {
-            "https" => Some(connector(self.server_ca.as_slice())?),
-            "http" if is_local(&host) => None,
-            "http" => return Err(CliError::usage("a token goes over plain http to this machine only; use https")),
-            _ => return Err(no_server()),
-        };
+        let target = Target::of(url).map_err(|fault| CliError::usage(format!("--server: {fault}")))?;
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            return Err(CliError::usage("--server is https://HOST or https://HOST:PORT, with nothing behind it"));
+        }
+        let roots = Roots::usual().with_files(self.server_ca.as_slice(), "--server-ca").map_err(CliError::failed)?;
+        let fetch = Fetch::new(roots.client_config(None).map_err(CliError::failed)?);
         let token = token(self.token_file.as_ref())?;
         let text = Zeroizing::new(format!("Bearer {}", token.as_str()));
         let mut authorization = HeaderValue::from_str(&text)
             .map_err(|_| CliError::failed("what is given as the token is none: it holds blanks or controls"))?;
         authorization.set_sensitive(true);
-        Ok(Some(Remote { host, port, tls, authorization }))
+        Ok(Some(Remote { target, fetch, authorization }))
     }
 }
 
 impl Remote {
     /// One call.
     pub(super) async fn exchange(&self, call: Call) -> Result<(StatusCode, HeaderMap, bytes::Bytes), CliError> {
-        let stream = self.connect().await?;
-        match &self.tls {
-            None => self.speak(stream, call).await,
-            Some(connector) => {
-                let name = ServerName::try_from(self.host.to_string().trim_matches(['[', ']']).to_owned());
-                let name = name.map_err(|fault| self.unreachable(&fault))?;
-                let stream = connector.connect(name, stream).await.map_err(|fault| self.unreachable(&fault))?;
-                self.speak(stream, call).await
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<TcpStream, CliError> {
-        let host = self.host.to_string();
-        let found = tokio::net::lookup_host((host.trim_matches(['[', ']']), self.port)).await;
-        let addresses: Vec<SocketAddr> = found.map_err(|fault| self.unreachable(&fault))?.collect();
-        // What was checked is what is dialled.
-        if self.tls.is_none() && addresses.iter().any(|address| !address.ip().is_loopback()) {
-            return Err(CliError::usage("a token goes over plain http to this machine only; use https"));
-        }
-        TcpStream::connect(addresses.as_slice()).await.map_err(|fault| self.unreachable(&fault))
-    }
-
-    async fn speak<S>(&self, stream: S, call: Call) -> Result<(StatusCode, HeaderMap, bytes::Bytes), CliError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let mut request = call.into_request(&format!("{}:{}", self.host, self.port), Full::new)?;
+        let mut request = call.into_request("localhost", Full::new)?;
         request.headers_mut().insert(AUTHORIZATION, self.authorization.clone());
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| self.unreachable(&fault))?;
-        let connection = tokio::spawn(connection);
-        let response = sender.send_request(request).await.map_err(|fault| self.unreachable(&fault))?;
-        let answer = collected(response).await;
-        connection.abort();
-        answer
-    }
-
-    fn unreachable(&self, fault: &dyn std::fmt::Display) -> CliError {
-        CliError::failed(format!("the server at {}:{} cannot be reached: {fault}", self.host, self.port))
-    }
-}
-
-fn connector(extra: &[PathBuf]) -> Result<TlsConnector, CliError> {
-    let roots = tls::Roots::usual().with_files(extra, "--server-ca").map_err(CliError::failed)?;
-    let config = roots.client_config(None).map_err(CliError::failed)?;
-    Ok(TlsConnector::from(config))
-}
-
-fn is_local(host: &Host<String>) -> bool {
-    match host {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
+        let response = self.fetch.send(&self.target, request, MAX_ANSWER).await.map_err(CliError::failed)?;
+        let (head, content) = response.into_parts();
+        Ok((head.status, head.headers, content))
     }
 }
 

@@ -4,9 +4,12 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use url::Url;
+
 use super::Config;
 use super::sections::AdminTls;
 use super::words::{Size, Span, plain_path};
+use crate::fetch::{Target, TargetError};
 
 /// A contradiction: the dotted key to change, and what is wrong with it.
 pub(super) type Fault = (String, String);
@@ -24,6 +27,7 @@ const MOST_WORKERS: usize = 1024;
 pub(super) fn check(config: &Config) -> Result<(), Fault> {
     listeners(config)?;
     admin_tls(config)?;
+    oidc(config)?;
     proxy_tls(config)?;
     private_files(config)?;
     sizes(config)?;
@@ -86,6 +90,24 @@ fn admin_tls(config: &Config) -> Result<(), Fault> {
             ),
         ),
         _ => Ok(()),
+    }
+}
+
+fn oidc(config: &Config) -> Result<(), Fault> {
+    let Some(oidc) = &config.admin.oidc else { return Ok(()) };
+    let target = Url::parse(&oidc.issuer).map_err(|_| TargetError::NoServer).and_then(|url| Target::of(&url));
+    if let Err(text) = target {
+        return fault("admin.oidc.issuer", text.to_string());
+    }
+    if oidc.client_id.is_empty() {
+        return fault("admin.oidc.client_id", "this is empty; the provider gives one to each application");
+    }
+    if config.admin.hosts.is_empty() {
+        return fault("admin.hosts", "the identity provider sends people back to the first of these; name one");
+    }
+    match oidc.groups.iter().position(|group| group.group.is_empty()) {
+        Some(index) => fault(&format!("admin.oidc.groups[{index}].group"), "this is no group"),
+        None => Ok(()),
     }
 }
 

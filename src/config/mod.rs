@@ -21,7 +21,7 @@ pub use error::{ConfigError, Place};
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use sections::{
     Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys,
-    Limits, Log, LogFormat, LogLevel, Narrow, Oversize, Proxy, ProxyTls, Shutdown, Store, Timeouts, TlsFiles,
+    Limits, Log, LogFormat, LogLevel, Narrow, Oidc, OidcGroup, Oversize, Proxy, ProxyTls, Shutdown, Store, Timeouts, TlsFiles,
 };
 pub use words::{AllowedNetwork, FixedAddress, Size, Span, VariableName};
 
@@ -136,7 +136,11 @@ impl Config {
             ProxyCredentials::Env { env } => Some(env),
             ProxyCredentials::Secret { .. } | ProxyCredentials::File { .. } => None,
         });
-        named.chain(&self.keys.env).chain(for_proxy)
+        let for_people = self.admin.oidc.as_ref().and_then(|oidc| match &oidc.client_secret {
+            Some(Source::Env(variable)) => Some(variable),
+            _ => None,
+        });
+        named.chain(&self.keys.env).chain(for_proxy).chain(for_people)
     }
 
     fn assemble(file: Option<&ConfigFile>, environment: Environment) -> Result<Self, ConfigError> {

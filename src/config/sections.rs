@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::declared::Source;
 use super::next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyUrl};
 use super::words::{self, AllowedNetwork, FixedAddress, Size, Span, VariableName};
+use crate::members::Role;
 use crate::origin::Host;
 use crate::secret::{DomainPattern, OrganizationName, Surfaces};
 
@@ -62,12 +64,64 @@ pub struct Admin {
     pub hosts: Vec<Host>,
     /// How its TLS is done; required on any address but loopback.
     pub tls: Option<AdminTls>,
+    /// An identity provider that people sign in with.
+    pub oidc: Option<Oidc>,
+}
+
+/// `[admin.oidc]`: signing in with an identity provider (`OpenID` Connect).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oidc {
+    /// The issuer, exactly as the provider names itself.
+    pub issuer: String,
+    /// What the provider knows this server as.
+    pub client_id: String,
+    /// What proves it; none for a public client.
+    #[serde(default)]
+    pub client_secret: Option<Source>,
+    /// What is asked for beside `openid`.
+    #[serde(default = "scopes")]
+    pub scopes: Vec<String>,
+    /// What the button says.
+    #[serde(default = "label")]
+    pub label: String,
+    /// The claim that lists groups.
+    #[serde(default = "groups_claim")]
+    pub groups_claim: String,
+    /// Roles by group; empty: they are given here, and an invitation lets people in.
+    #[serde(default)]
+    pub groups: Vec<OidcGroup>,
+}
+
+/// One `[[admin.oidc.groups]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcGroup {
+    /// The group, as the provider writes it.
+    pub group: String,
+    /// In which organization its members have a role; `default` unless said.
+    #[serde(default)]
+    pub organization: OrganizationName,
+    /// The role: viewer, editor or administrator.
+    pub role: Role,
+}
+
+fn scopes() -> Vec<String> {
+    vec!["email".to_owned(), "profile".to_owned()]
+}
+
+fn label() -> String {
+    "Sign in with single sign-on".to_owned()
+}
+
+fn groups_claim() -> String {
+    "groups".to_owned()
 }
 
 impl Default for Admin {
     fn default() -> Self {
         let hosts = ["localhost", "127.0.0.1"].iter().filter_map(|text| Host::parse(text).ok()).collect();
-        Self { listen: vec![loopback(8081)], hosts, tls: None }
+        Self { listen: vec![loopback(8081)], hosts, tls: None, oidc: None }
     }
 }
 

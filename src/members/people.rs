@@ -102,6 +102,9 @@ impl Members {
     ) -> Result<MemberView, MembersError> {
         let _one = self.writing.lock().await;
         let account = self.account_of(organization, login, if_revision)?;
+        if account.provider_decides() {
+            return Err(MembersError::RoleFromProvider(login.clone()));
+        }
         if role < Role::Administrator {
             self.refuse_last_administrator(organization, &account)?;
         }
@@ -139,7 +142,7 @@ impl Members {
         if if_revision.is_some_and(|seen| seen != account.header().revision) {
             return Err(MembersError::Stale);
         }
-        if account.provider_decides() { Err(MembersError::RoleFromProvider(login.clone())) } else { Ok(account) }
+        Ok(account)
     }
 
     fn refuse_last_administrator(&self, organization: &OrganizationName, account: &Row<Account>) -> Result<(), MembersError> {

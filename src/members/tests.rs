@@ -346,6 +346,9 @@ async fn a_provider_decides_the_roles_of_whom_it_vouches_for() {
     assert_eq!((renamed.1.account, renamed.1.login.as_str()), (bob.1.account.clone(), "robert"));
     assert_eq!(code(enter("1", "robert", &[]).await), "no_role");
     assert!(!known(&world, &bob), "whoever is in no group any more is out");
+    let again = enter("1", "robert", &[(home(), Role::Viewer)]).await.expect("enters");
+    world.members.remove_member(&home(), &login("robert"), None, "ada").await.expect("removes");
+    assert!(!known(&world, &again), "a removal counts at once");
 }
 
 #[tokio::test]

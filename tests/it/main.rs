@@ -22,6 +22,7 @@ mod http2_frames;
 mod http2_upstream;
 mod injection;
 mod lifecycle;
+mod oidc;
 mod openapi;
 mod operations;
 mod pages;

@@ -11,14 +11,14 @@ use crate::support::{Ca, Proxy, soon};
 const PASSWORD: &str = "correct horse battery";
 
 /// What a browser does, with one cookie.
-struct Browser<'a> {
+pub struct Browser<'a> {
     proxy: &'a Proxy,
-    cookie: String,
+    pub cookie: String,
     csrf: String,
 }
 
 impl<'a> Browser<'a> {
-    fn new(proxy: &'a Proxy) -> Self {
+    pub fn new(proxy: &'a Proxy) -> Self {
         Self { proxy, cookie: String::new(), csrf: String::new() }
     }
 
@@ -33,7 +33,7 @@ impl<'a> Browser<'a> {
         exchange(&mut stream, &request).await
     }
 
-    async fn get(&self, path: &str) -> Response {
+    pub async fn get(&self, path: &str) -> Response {
         self.send("GET", path, "", "").await
     }
 
@@ -54,7 +54,7 @@ impl<'a> Browser<'a> {
         self.post("/sign-in", &[("login", login), ("password", password)]).await
     }
 
-    async fn me(&self) -> Response {
+    pub async fn me(&self) -> Response {
         self.get("/api/v1/me").await
     }
 }
@@ -74,7 +74,7 @@ async fn started(config: &str) -> Proxy {
 }
 
 /// The path of a link that was logged or printed.
-fn path_of(link: &str) -> String {
+pub fn path_of(link: &str) -> String {
     let after = link.splitn(4, '/').nth(3).unwrap_or_else(|| panic!("no link in {link:?}"));
     format!("/{}", after.trim())
 }

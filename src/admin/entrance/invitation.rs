@@ -19,7 +19,7 @@ pub(super) async fn show(
     csrf: Csrf,
 ) -> Response {
     match state.members.invitation(token.as_bytes()) {
-        Some(view) => markup::invitation(&view, joining(&state, &view, person.as_deref()), &csrf, None),
+        Some(view) => markup::invitation(&view, joining(&state, &view, person.as_deref()), through(&state, &token), &csrf, None),
         None => told(&MembersError::LinkInvalid, markup::link_invalid()),
     }
 }
@@ -45,8 +45,14 @@ pub(super) async fn submit(
         Ok(Some(entered)) => welcome(coming.way, &entered, "/"),
         Ok(None) => Redirect::to("/").into_response(),
         Err(fault @ MembersError::LinkInvalid) => told(&fault, markup::link_invalid()),
-        Err(fault) => told(&fault, markup::invitation(&view, how, &csrf, Some(&fault))),
+        Err(fault) => told(&fault, markup::invitation(&view, how, through(&state, &token), &csrf, Some(&fault))),
     }
+}
+
+/// The link through the identity provider, with what it says.
+fn through(state: &State, token: &str) -> Option<(String, String)> {
+    let provider = state.provider.as_deref()?;
+    Some((format!("/sign-in/provider?invitation={token}"), provider.label().to_owned()))
 }
 
 fn joining(state: &State, view: &InvitationView, person: Option<&Person>) -> Joining {

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::admin::oidc::Provider;
 use crate::admin::pages::door;
 use crate::admin::session::Csrf;
 use crate::members::{InvitationView, Person, SessionView};
@@ -24,7 +25,7 @@ pub(super) enum Joining {
 }
 
 /// `/sign-in`, with what was typed and what was wrong.
-pub(super) fn sign_in(login: &str, next: &str, fault: Option<&dyn Display>) -> Response {
+pub(super) fn sign_in(login: &str, next: &str, provider: Option<&Provider>, fault: Option<&dyn Display>) -> Response {
     let content = html! {
         h1 { "Sign in" }
         (told(fault))
@@ -33,6 +34,9 @@ pub(super) fn sign_in(login: &str, next: &str, fault: Option<&dyn Display>) -> R
             (line("login", "Login", "username", login))
             (password("password", "Password", "current-password"))
             button.button type="submit" { "Sign in" }
+        }
+        @if let Some(provider) = provider {
+            p { a.button.button-quiet href={ "/sign-in/provider?next=" (query(next)) } { (provider.label()) } }
         }
     };
     page("Sign in", &content)
@@ -64,7 +68,13 @@ pub(super) fn link_invalid() -> Response {
 }
 
 /// `/invitation/{token}`
-pub(super) fn invitation(view: &InvitationView, how: Joining, csrf: &Csrf, fault: Option<&dyn Display>) -> Response {
+pub(super) fn invitation(
+    view: &InvitationView,
+    how: Joining,
+    through: Option<(String, String)>,
+    csrf: &Csrf,
+    fault: Option<&dyn Display>,
+) -> Response {
     let content = html! {
         h1 { "Join " (view.organization) }
         p { (view.created_by) " invites " strong { (view.login) } " to the organization " strong { (view.organization) } ", as " (view.role) "." }
@@ -80,8 +90,30 @@ pub(super) fn invitation(view: &InvitationView, how: Joining, csrf: &Csrf, fault
             }
             button.button type="submit" { "Join" }
         }
+        @if let Some((link, label)) = through.filter(|_| how == Joining::New) {
+            p { a.button.button-quiet href=(link) { (label) } }
+        }
     };
     page("Invitation", &content)
+}
+
+/// Signed in, and on to `next`.
+pub(super) fn onward(next: &str) -> Response {
+    let content = html! {
+        h1 { "You are signed in" }
+        p { a href=(next) { "Go on" } }
+    };
+    page("You are signed in", &content)
+}
+
+/// Not signed in, and why.
+pub(super) fn not_signed_in(fault: &dyn Display) -> Response {
+    let content = html! {
+        h1 { "You are not signed in" }
+        (told(Some(fault)))
+        p { a href="/sign-in" { "Sign in" } }
+    };
+    page("You are not signed in", &content)
 }
 
 /// `/account`
@@ -133,6 +165,10 @@ fn page(title: &str, content: &Markup) -> Response {
 
 fn told(fault: Option<&dyn Display>) -> Markup {
     html! { @if let Some(fault) = fault { p.error role="alert" { (crate::admin::api::sentence(fault)) } } }
+}
+
+fn query(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 fn hidden(csrf: &Csrf) -> Markup {

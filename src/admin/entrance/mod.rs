@@ -5,6 +5,7 @@ mod account;
 mod form;
 mod invitation;
 mod markup;
+mod provider;
 mod setup;
 mod sign_in;
 
@@ -25,6 +26,8 @@ use crate::members::{Entered, MembersError, Visitor};
 pub(super) fn routes() -> Router<State> {
     Router::new()
         .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-in/provider", get(provider::begin))
+        .route("/sign-in/callback", get(provider::finish))
         .route("/sign-out", post(sign_in::leave))
         .route("/setup/{token}", get(setup::show).post(setup::submit))
         .route("/invitation/{token}", get(invitation::show).post(invitation::submit))

@@ -5,6 +5,7 @@ pub mod client;
 pub mod corporate;
 pub mod http2;
 pub mod origin;
+pub mod provider;
 pub mod proxy;
 
 use std::fmt::Write as _;
