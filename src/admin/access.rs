@@ -3,12 +3,13 @@
 //! A route that is not in the table is refused, so none can be added without a decision. Somebody
 //! without a role in an organization is told the same as if it did not exist.
 
-use axum::extract::{MatchedPath, RawPathParams, Request};
+use axum::extract::{MatchedPath, RawPathParams, Request, State as Shared};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, Method, StatusCode};
 
+use super::State;
 use super::operations::OpenFigures;
 use super::principal::Principal;
 use super::problem::Problem;
@@ -111,6 +112,7 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
 
 /// Lets a request through whose principal has the right that its route takes.
 pub(super) async fn enforce(
+    Shared(state): Shared<State>,
     matched: MatchedPath,
     parameters: RawPathParams,
     principal: Principal,
@@ -122,10 +124,17 @@ pub(super) async fn enforce(
     let open = right == Some(Right::Figures) && request.extensions().get::<OpenFigures>().is_some();
     match check(right, organization, &principal) {
         Err(_) if open => next.run(request).await,
+        // Members are of what exists; whoever has the socket may name anything.
+        Ok(()) if matches!(right, Some(Right::Role(_))) && !exists(&state, organization) => no_organization().into_response(),
         Ok(()) => next.run(request).await,
         Err(Refusal::WhoAreYou) => who_are_you(),
         Err(Refusal::Problem(problem)) => problem.into_response(),
     }
+}
+
+fn exists(state: &State, organization: Option<&str>) -> bool {
+    let named = organization.and_then(|text| OrganizationName::parse(text).ok());
+    named.is_some_and(|organization| state.members.has_organization(&organization))
 }
 
 /// What a route takes; `None` if nobody decided that.
@@ -196,7 +205,7 @@ fn not_permitted(holder: &str) -> Problem {
 
 /// There is no such organization, or none that whoever asks belongs to.
 pub(super) fn no_organization() -> Problem {
-    let detail = "There is no such organization, or you are not a member of it.";
+    let detail = "There is no such organization, or you are not a member of it; `subrosa organization create` makes one.";
     Problem::new(StatusCode::NOT_FOUND, "organization_not_found", detail)
 }
 

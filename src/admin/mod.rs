@@ -99,7 +99,7 @@ impl State {
 
 /// For the socket, whose owner is the authority.
 pub fn socket_router(state: State) -> Router {
-    finished(routes().layer(Extension(Principal::local()))).with_state(state)
+    finished(routes(&state).layer(Extension(Principal::local()))).with_state(state)
 }
 
 /// For an address of the TCP port, which answers to `hosts` only and is reached in this `way`. With `open_figures` whoever asks there
@@ -107,13 +107,15 @@ pub fn socket_router(state: State) -> Router {
 pub fn port_router(state: State, hosts: Vec<Host>, way: Way, open_figures: bool) -> Router {
     let hosts: Arc<[Host]> = hosts.into();
     let gatekeeper = Gatekeeper { members: Arc::clone(&state.members), way };
-    let routes = routes().layer(from_fn_with_state(gatekeeper, authenticate::authenticate));
+    let routes = routes(&state).layer(from_fn_with_state(gatekeeper, authenticate::authenticate));
+    // What is refused before it is known who asks is a page for a browser too.
+    let routes = routes.layer(from_fn(pages::as_pages));
     let routes = if open_figures { routes.layer(Extension(OpenFigures)) } else { routes };
     finished(routes).layer(from_fn_with_state(hosts, host::check)).with_state(state)
 }
 
 /// Everything that there is, behind the table of rights.
-fn routes() -> Router<State> {
+fn routes(state: &State) -> Router<State> {
     let public = Router::new().route("/livez", get(ports::livez));
     let certificates = Router::new()
         .route("/ca.pem", get(certificates::pem))
@@ -124,7 +126,7 @@ fn routes() -> Router<State> {
         .merge(entrance::routes())
         .merge(pages::routes())
         .merge(api::routes())
-        .route_layer(from_fn(access::enforce))
+        .route_layer(from_fn_with_state(state.clone(), access::enforce))
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here."))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This cannot be done here.")

@@ -69,6 +69,7 @@ impl Members {
         let what = Account { password: account.what.password.map(|count| count + 1), ..account.what.clone() };
         let changed = draft(account.name(), &what, account.name());
         self.ledger.replace(&account.record, changed, Payload::Value(&hash)).await?;
+        tracing::info!(login = account.name(), address = %from.address, "the password was changed, and every session ended");
         self.enter(&account, from).await
     }
 
@@ -182,7 +183,9 @@ impl Members {
         let verified = self.passwords.verify(password, kept).await;
         match &verified {
             Ok(true) => self.throttle().succeeded(login, place, self.now()),
-            Ok(false) => tracing::info!(login = %login, address = %from.address, "a sign-in failed"),
+            // What nobody's login is may be a password in the wrong place.
+            Ok(false) if account.is_some() => tracing::info!(%login, address = %from.address, "a sign-in failed"),
+            Ok(false) => tracing::info!(address = %from.address, "a sign-in failed: nobody has this login"),
             // It was not tried.
             Err(_) => self.throttle().withdrawn(login, place),
         }
@@ -198,7 +201,9 @@ impl Members {
     /// Begins a session of an account as it is now.
     async fn enter(&self, account: &Row<Account>, from: &Visitor) -> Result<Entered, MembersError> {
         let now = self.accounts.by_id(&home(), account.id()).ok_or(MembersError::WrongPassword)?;
-        self.begin_session(&now, from).await
+        let entered = self.begin_session(&now, from).await?;
+        tracing::info!(login = now.name(), address = %from.address, "signed in");
+        Ok(entered)
     }
 
     async fn join(&self, account: &Row<Account>, invitation: &Row<Invitation>, from: &Visitor) -> Result<Entered, MembersError> {
@@ -262,6 +267,7 @@ impl Members {
             LedgerError::NameTaken => MembersError::LoginTaken(login.clone()),
             other => other.into(),
         })?;
+        tracing::info!(%login, by, "an account was made");
         self.accounts.by_id(&home(), &record.key().id).ok_or(MembersError::LinkInvalid)
     }
 }

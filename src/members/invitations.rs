@@ -76,6 +76,7 @@ impl Members {
             LedgerError::NameTaken => MembersError::AlreadyInvited(login.clone()),
             other => other.into(),
         })?;
+        tracing::info!(%login, %organization, %role, by, "somebody was invited");
         let view = self.invitation(token.show_once().as_bytes());
         Ok((view.ok_or_else(|| MembersError::NoInvitation(login.clone()))?, token))
     }

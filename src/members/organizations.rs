@@ -82,6 +82,7 @@ impl Members {
                 LedgerError::NameTaken => MembersError::OrganizationTaken(name.clone()),
                 other => other.into(),
             })?;
+        tracing::info!(organization = %name, by, "an organization was made");
         if let Some(account) = administrator.and_then(|id| self.accounts.by_id(&home(), &id.into())) {
             self.put_role(&account, name, Some(Role::Administrator), by).await?;
         }
@@ -115,7 +116,9 @@ impl Members {
         for account in self.accounts.of(&home()).iter().filter(|account| account.what.memberships.contains_key(name)) {
             self.put_role(account, name, None, by).await?;
         }
-        Ok(self.ledger.remove(&key, None).await?)
+        self.ledger.remove(&key, None).await?;
+        tracing::info!(organization = %name, by, "an organization was deleted");
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Passwords: checked with bounded work, kept as Argon2id hashes that lie sealed.
 //!
 //! The hash is the payload of its record, so whoever takes the disk cannot so much as try
-//! passwords. One hash takes 19 MiB and a core for some 20 ms; only a few are computed at a time,
+//! passwords. One hash takes 19 MiB and a core for some 20 ms; a quarter of the cores computes them,
 //! beside the threads that serve requests, and beyond a short queue nobody waits.
 
 use std::sync::Arc;
@@ -29,8 +29,7 @@ const HASH: usize = 32;
 const SHORTEST: usize = 12;
 /// Enough for any passphrase, and no work for a flood.
 const LONGEST: usize = 1024;
-/// Hashes computed at a time, and others that may wait for their turn.
-const AT_A_TIME: usize = 2;
+/// How many may wait for their turn: with 20 ms each, the last one waits for about a second.
 const IN_QUEUE: usize = 64;
 
 /// What a person typed as a password. Neither shown nor cloned; wiped when dropped.
@@ -89,9 +88,11 @@ impl Passwords {
         let [salt, hash] = [STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash)];
         let text = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${hash}");
         let nobody = SecretValue::new(text.into_bytes()).expect("it is short and not empty");
+        // A quarter of the machine: the rest serves runners, whoever floods the admin port.
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
-            at_work: Arc::new(Semaphore::new(AT_A_TIME)),
-            in_queue: Arc::new(Semaphore::new(AT_A_TIME + IN_QUEUE)),
+            at_work: Arc::new(Semaphore::new((cores / 4).max(1))),
+            in_queue: Arc::new(Semaphore::new(IN_QUEUE)),
             nobody: Arc::new(nobody),
         })
     }
@@ -175,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn beyond_the_queue_nobody_waits() {
         let passwords = Passwords::new().expect("random");
-        let _all = Arc::clone(&passwords.in_queue).acquire_many_owned(66).await.expect("all");
+        let _all = Arc::clone(&passwords.in_queue).acquire_many_owned(64).await.expect("all");
         let refused = passwords.verify(typed("x"), None).await.expect_err("full");
         assert_eq!(refused.code(), "overloaded");
     }

@@ -165,7 +165,10 @@ impl Members {
             Some(role) => memberships.insert(organization.clone(), role),
             None => memberships.remove(organization),
         };
-        self.put_roles(account, memberships, by).await
+        self.put_roles(account, memberships, by).await?;
+        let role = role.map_or("none", Role::as_str);
+        tracing::info!(login = account.name(), %organization, role, by, "a member was given a role, or none");
+        Ok(())
     }
 
     /// Writes all roles of an account; without any it goes.

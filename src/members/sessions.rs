@@ -113,6 +113,10 @@ impl Members {
                 self.ledger.replace(&session.record, draft(session.name(), &what, &by), Payload::Nothing).await?;
             }
         }
+        // A session that is damaged is nobody's.
+        for faulty in self.sessions.faults(&home()) {
+            self.ledger.remove(&faulty.key, None).await?;
+        }
         self.remove_late_invitations().await
     }
 

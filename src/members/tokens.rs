@@ -136,6 +136,7 @@ impl Members {
             LedgerError::NameTaken => MembersError::TokenTaken(new.name.to_string()),
             other => other.into(),
         })?;
+        tracing::info!(token = %new.name, %organization, role = %new.role, by, "an API token was made");
         let view = self.tokens.by_token(&token.hash()).and_then(|row| self.token_view(&row));
         Ok((view.ok_or_else(|| MembersError::NoToken(new.name.to_string()))?, token))
     }

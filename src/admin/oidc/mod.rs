@@ -39,6 +39,8 @@ pub(super) const CALLBACK: &str = "/sign-in/callback";
 const FRESH: Duration = Duration::from_mins(10);
 /// A key that is unknown is looked for again, but not more often than this.
 const LOOKED_AGAIN: Duration = Duration::from_secs(10);
+/// For so long a provider that could not be used is not asked again.
+const AWAY: Duration = Duration::from_secs(3);
 /// For one exchange with the provider.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer of a provider: a hundred keys and a token with a thousand groups fit.
@@ -101,7 +103,7 @@ pub struct Settings {
 pub struct Provider {
     settings: Settings,
     http: Http,
-    known: Mutex<Option<(Instant, CoreProviderMetadata)>>,
+    known: Mutex<Option<(Instant, Result<CoreProviderMetadata, String>)>>,
 }
 
 /// The way to the provider.
@@ -180,13 +182,16 @@ impl Provider {
     /// What the provider says of itself, as of at most `age` ago. One at a time looks.
     async fn metadata(&self, age: Duration) -> Result<CoreProviderMetadata, ProviderError> {
         let mut known = self.known.lock().await;
-        if let Some((_, metadata)) = known.as_ref().filter(|(at, _)| at.elapsed() < age) {
-            return Ok(metadata.clone());
+        match &*known {
+            Some((at, Ok(metadata))) if at.elapsed() < age => return Ok(metadata.clone()),
+            // Whoever comes meanwhile need not wait for the same.
+            Some((at, Err(fault))) if at.elapsed() < AWAY => return Err(ProviderError::Unusable(fault.clone())),
+            _ => {}
         }
         let issuer = IssuerUrl::new(self.settings.issuer.clone()).map_err(|fault| unusable(&fault))?;
-        let metadata = CoreProviderMetadata::discover_async(issuer, &self.http).await.map_err(|fault| unusable(&fault))?;
-        *known = Some((Instant::now(), metadata.clone()));
-        Ok(metadata)
+        let found = CoreProviderMetadata::discover_async(issuer, &self.http).await.map_err(|fault| innermost(&fault));
+        *known = Some((Instant::now(), found.clone()));
+        found.map_err(ProviderError::Unusable)
     }
 }
 
@@ -215,12 +220,16 @@ impl Http {
 }
 
 fn unusable(fault: &dyn std::error::Error) -> ProviderError {
+    ProviderError::Unusable(innermost(fault))
+}
+
+fn innermost(fault: &dyn std::error::Error) -> String {
     // The innermost cause says what to do.
     let mut cause: &dyn std::error::Error = fault;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    ProviderError::Unusable(cause.to_string())
+    cause.to_string()
 }
 
 /// What is wrong with a token, without what stands in it.

@@ -63,7 +63,7 @@ impl Person {
     }
 
     fn acting(state: State, principal: Principal) -> Self {
-        Self { door: finished(routes().layer(Extension(principal))).with_state(state.clone()), state }
+        Self { door: finished(routes(&state).layer(Extension(principal))).with_state(state.clone()), state }
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
