@@ -248,6 +248,7 @@ async fn one_secret_and_its_deletion_tell_the_last_use() {
     let runner = RunnerName::parse("billing").expect("a name");
     let host = Host::parse("api.test").expect("a host");
     audit.record(&Entry {
+        client: None,
         request_id: "1",
         runner: Some(&runner),
         organization: Some(&organization),

@@ -7,7 +7,7 @@ use rustls::ServerConfig;
 
 use super::AppError;
 use crate::config::Config;
-use crate::proxy::Entrance;
+use crate::proxy::{Entrance, Role};
 use crate::serve;
 use crate::tls::{self, CertifiedPair, Roots};
 
@@ -19,7 +19,12 @@ pub(super) fn bind(config: &Config, workers: usize) -> Result<Front, AppError> {
     let proxy = &config.proxy;
     let plain = proxy.listen.iter().map(|address| ("proxy.listen", Entrance::Http, *address));
     let tls = proxy.listen_tls.iter().map(|address| ("proxy.listen_tls", Entrance::Https, *address));
-    let bound = plain.chain(tls).map(|(key, entrance, address)| {
+    let socks = proxy.socks.iter().map(|address| ("proxy.socks", Entrance::Socks, *address));
+    let transparent = proxy.transparent.iter().map(|entry| {
+        let role = Role { organization: entry.organization.clone(), runner: entry.runner.clone() };
+        ("proxy.transparent", Entrance::Transparent(Arc::new(role)), entry.listen)
+    });
+    let bound = plain.chain(tls).chain(socks).chain(transparent).map(|(key, entrance, address)| {
         let sockets = serve::listen_for(address, workers).map_err(|source| AppError::listen(key, address, &source))?;
         Ok((entrance, sockets))
     });
@@ -32,6 +37,8 @@ pub(super) fn announce(front: &Front) {
         let door = match entrance {
             Entrance::Http => "proxy",
             Entrance::Https => "proxy-tls",
+            Entrance::Socks => "proxy-socks",
+            Entrance::Transparent(_) => "proxy-transparent",
         };
         if let Some(address) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
             tracing::info!(door, %address, "listening");

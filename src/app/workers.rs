@@ -106,6 +106,7 @@ fn way_out(config: &Config, rooms: &Rooms, own_ports: Vec<u16>) -> Result<upstre
     let resolve = config.egress.resolve.iter().map(|(host, to)| (host.clone(), upstream::ResolveTo { ip: to.ip, port: to.port }));
     let client_tls = super::client_tls::client_tls(config)?;
     Ok(upstream::Settings {
+        own_ends: (!config.proxy.transparent.is_empty()).then(upstream::OwnEnds::default),
         rules: upstream::Rules { allow: allow.collect(), own_ports },
         resolve: resolve.collect(),
         next_proxy: super::next_proxy::next_proxy(config, &rooms.vault, &client_tls)?,
@@ -126,6 +127,7 @@ fn settings(config: &Config) -> Result<proxy::Settings, AppError> {
     Ok(proxy::Settings {
         anonymous: config.proxy.anonymous.clone(),
         tls: front::listener_tls(config)?,
+        proxy_protocol: config.proxy.proxy_protocol.clone(),
         pass_through: config.intercept.pass_through.clone(),
         buffer: config.injection.buffer.bytes(),
         oversize: match config.injection.oversize {
@@ -198,7 +200,7 @@ fn start_workers(
     let mut columns: Vec<Vec<(Entrance, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
     for (entrance, sockets) in front {
         for (column, socket) in columns.iter_mut().zip(sockets) {
-            column.push((entrance, socket));
+            column.push((entrance.clone(), socket));
         }
     }
     let start = |(index, sockets): (usize, Vec<(Entrance, TcpListener)>)| {
@@ -226,7 +228,7 @@ async fn work(sockets: Vec<(Entrance, TcpListener)>, shared: Arc<Shared>, way_ou
     let door = Door::new(shared, Upstream::new(way_out));
     for (entrance, socket) in sockets {
         let door = door.clone();
-        let welcome = move |stream, peer| drop(tokio::spawn(door.clone().welcome(stream, peer, entrance)));
+        let welcome = move |stream, peer| drop(tokio::spawn(door.clone().welcome(stream, peer, entrance.clone())));
         tokio::spawn(serve::accept(socket, drain.clone(), welcome));
     }
     drain.begun().await;

@@ -6,6 +6,7 @@
 
 mod recorded;
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ impl Outcome {
 pub struct Entry<'a> {
     /// Names the request in logs and in the answer.
     pub request_id: &'a str,
+    /// Where the client is; unknown of a person who tries a request.
+    pub client: Option<SocketAddr>,
     /// Who asked; `None` for a client without a name.
     pub runner: Option<&'a RunnerName>,
     /// For whom, once that is known.
@@ -158,6 +161,7 @@ fn write(entry: &Entry<'_>) {
     tracing::info!(
         target: TARGET,
         request_id = entry.request_id,
+        client = entry.client.map(tracing::field::display),
         runner = entry.runner.map(RunnerName::as_str),
         organization = entry.organization.map(OrganizationName::as_str),
         method = entry.method,
@@ -226,6 +230,7 @@ mod tests {
     fn entry<'a>(names: &'a Names, secrets: &'a [(SecretName, Surface)]) -> Entry<'a> {
         Entry {
             request_id: "01ab",
+            client: Some(SocketAddr::from(([127, 0, 0, 1], 4711))),
             runner: Some(&names.runner),
             organization: Some(&names.organization),
             method: "GET",
@@ -265,7 +270,7 @@ mod tests {
         let expected = serde_json::json!({
             "level": "INFO", "target": "subrosa::audit",
             "fields": {
-                "message": "exchange", "request_id": "01ab", "runner": "billing", "organization": "default", "method": "GET",
+                "message": "exchange", "request_id": "01ab", "client": "127.0.0.1:4711", "runner": "billing", "organization": "default", "method": "GET",
                 "url": "https://a.example/?k={secrets.crm.apiKey}", "origin": "https://a.example",
                 "secrets": "crm.apiKey@header x@body", "outcome": "forwarded", "status": 200, "duration_ms": 12,
             },

@@ -48,7 +48,14 @@ fn listeners(config: &Config) -> Result<(), Fault> {
         return fault("proxy.listen", "the proxy needs an address to listen on, as in [\"127.0.0.1:8080\"]");
     }
     let proxy = &config.proxy;
-    let all = [("proxy.listen", &proxy.listen), ("proxy.listen_tls", &proxy.listen_tls), ("admin.listen", &config.admin.listen)];
+    let transparent: Vec<SocketAddr> = proxy.transparent.iter().map(|entry| entry.listen).collect();
+    let all = [
+        ("proxy.listen", &proxy.listen),
+        ("proxy.listen_tls", &proxy.listen_tls),
+        ("proxy.socks", &proxy.socks),
+        ("proxy.transparent", &transparent),
+        ("admin.listen", &config.admin.listen),
+    ];
     let all: Vec<(&str, SocketAddr)> =
         all.into_iter().flat_map(|(key, addresses)| addresses.iter().map(move |address| (key, *address))).collect();
     for (index, (key, address)) in all.iter().enumerate() {

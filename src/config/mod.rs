@@ -22,6 +22,7 @@ pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl
 pub use sections::{
     Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys,
     Limits, Log, LogFormat, LogLevel, Narrow, Oidc, OidcGroup, Oversize, Proxy, ProxyTls, Shutdown, Store, Timeouts, TlsFiles,
+    Transparent,
 };
 pub use words::{AllowedNetwork, FixedAddress, Size, Span, VariableName};
 

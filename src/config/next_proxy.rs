@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::words::VariableName;
+use super::words::{self, VariableName};
 use crate::origin::{Authority, Host};
 use crate::secret::{DomainPattern, OrganizationName, SecretName};
 
@@ -181,16 +181,11 @@ pub enum Bypass {
 impl Bypass {
     /// Parses `intern.example`, `*.intern.example`, `10.1.2.3` or `10.0.0.0/8`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Network(IpNet::from(address)));
+        if text.parse::<IpAddr>().is_ok() {
+            return words::network(text).map(Self::Network);
         }
         if text.contains('/') && !text.contains("://") {
-            let network: IpNet =
-                text.parse().map_err(|_| format!("`{text}` is no network, as in \"10.0.0.0/8\" or \"fd00::/8\""))?;
-            if network.trunc() != network {
-                return Err(format!("`{text}` has bits beyond its prefix; the network meant is probably `{}`", network.trunc()));
-            }
-            return Ok(Self::Network(network));
+            return words::network(text).map(Self::Network);
         }
         DomainPattern::parse(text).map(Self::Hosts).map_err(|fault| format!("`{text}`: {fault}"))
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::declared::Source;
@@ -12,7 +13,7 @@ use super::next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyUrl};
 use super::words::{self, AllowedNetwork, FixedAddress, Size, Span, VariableName};
 use crate::members::Role;
 use crate::origin::Host;
-use crate::secret::{DomainPattern, OrganizationName, Surfaces};
+use crate::secret::{DomainPattern, OrganizationName, RunnerName, Surfaces};
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -28,6 +29,13 @@ pub struct Proxy {
     pub listen_tls: Vec<SocketAddr>,
     /// How that TLS is done.
     pub tls: Option<ProxyTls>,
+    /// Where runners connect to in SOCKS 5.
+    pub socks: Vec<SocketAddr>,
+    /// Where connections of clients that know nothing of a proxy are redirected to: `[[proxy.transparent]]`.
+    pub transparent: Vec<Transparent>,
+    /// From where the PROXY protocol (version 2) is expected.
+    #[serde(with = "words::networks")]
+    pub proxy_protocol: Vec<IpNet>,
     /// The organization of unauthenticated clients; unset: `default`, on loopback only, until a runner exists.
     pub anonymous: Option<OrganizationName>,
     /// How many workers share the load; 0 is one per core.
@@ -36,8 +44,30 @@ pub struct Proxy {
 
 impl Default for Proxy {
     fn default() -> Self {
-        Self { listen: vec![loopback(8080)], listen_tls: Vec::new(), tls: None, anonymous: None, workers: 0 }
+        Self {
+            listen: vec![loopback(8080)],
+            listen_tls: Vec::new(),
+            tls: None,
+            socks: Vec::new(),
+            transparent: Vec::new(),
+            proxy_protocol: Vec::new(),
+            anonymous: None,
+            workers: 0,
+        }
     }
+}
+
+/// One `[[proxy.transparent]]`: a port that connections are redirected to, and whom it acts for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transparent {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The runner that whoever is redirected here acts as.
+    pub runner: RunnerName,
+    /// The runner's organization; `default` unless said.
+    #[serde(default)]
+    pub organization: OrganizationName,
 }
 
 /// How the TLS of `proxy.listen_tls` is done.

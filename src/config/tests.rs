@@ -150,6 +150,13 @@ fn contradictions_stop_the_start() {
         ("[proxy]\nlisten = [\"127.0.0.1:1\", \"127.0.0.1:1\"]", "proxy.listen", 2, "is taken by `proxy.listen`"),
         ("[admin]\nlisten = [\"127.0.0.1:8080\"]", "admin.listen", 2, "is taken by `proxy.listen`"),
         ("[proxy]\nlisten = [\"0.0.0.0:8081\"]", "admin.listen", 0, "is taken by `proxy.listen`"),
+        ("[proxy]\nsocks = [\"127.0.0.1:8080\"]", "proxy.socks", 2, "is taken by `proxy.listen`"),
+        (
+            "[[proxy.transparent]]\nlisten = \"0.0.0.0:8081\"\nrunner = \"a\"",
+            "admin.listen",
+            0,
+            "is taken by `proxy.transparent`",
+        ),
         ("[proxy]\nlisten_tls = [\"127.0.0.1:1\"]", "proxy.listen_tls", 2, "needs a certificate"),
         ("[proxy]\ntls = { certificate = \"c\", key = \"k\" }", "proxy.tls", 2, "proxy.listen_tls"),
         ("[admin]\n\nlisten = [\"0.0.0.0:9\"]", "admin.listen", 3, "needs TLS"),

@@ -200,6 +200,32 @@ impl fmt::Display for AllowedNetwork {
     }
 }
 
+/// A network, or a single address as one.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    let network: IpNet = text.parse().map_err(|_| format!("`{text}` is no network, as in \"10.0.0.0/8\" or \"fd00::/8\""))?;
+    if network.trunc() != network {
+        return Err(format!("`{text}` has bits beyond its prefix; the network meant is probably `{}`", network.trunc()));
+    }
+    Ok(network)
+}
+
+/// A list of networks, for `#[serde(with)]`.
+pub(super) mod networks {
+    use super::{Deserialize, Deserializer, IpNet, Serializer, de};
+
+    pub(crate) fn serialize<S: Serializer>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(networks.iter().map(ToString::to_string))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| super::network(text).map_err(de::Error::custom)).collect()
+    }
+}
+
 /// Where a host is to be found instead of asking the resolver: `"10.1.2.3"` or `"10.1.2.3:8443"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedAddress {

@@ -4,6 +4,7 @@
 //! Wrong credentials are never taken for none. Without credentials a client acts for an
 //! organization only where `proxy.anonymous` says so, or on loopback as long as no runner exists.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::context::Shared;
 use super::front::Client;
+use super::transparent::Role;
 use crate::identity::{Identity, Runner};
 use crate::inject::{Code, Refusal};
 use crate::origin::Host;
@@ -33,7 +35,8 @@ pub(super) struct Caller {
 /// What lets somebody act.
 #[derive(Clone, Debug)]
 enum Standing {
-    /// A token that this client showed; without one, the rules for anonymous clients.
+    /// A token that this client showed, or the port it was redirected to; without either, the rules for
+    /// anonymous clients.
     Client(Arc<Client>),
     /// The certificate that this client showed.
     Certificate(Arc<Client>),
@@ -62,6 +65,20 @@ impl Caller {
                 Some(Self::runner(runner, Standing::VouchedFor))
             }
             None => Some(Self::anonymous(organization.clone(), Standing::VouchedFor)),
+        }
+    }
+
+    /// Whoever a listener for redirected connections acts for; `None` if there is no such runner.
+    pub(super) fn redirected(shared: &Shared, role: &Role, client: &Arc<Client>) -> Option<Self> {
+        let runner = shared.identity.named(&role.organization, &role.runner)?;
+        Some(Self::runner(runner, Standing::Client(Arc::clone(client))))
+    }
+
+    /// Where this caller is; unknown of a person at another door.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match &self.standing {
+            Standing::Client(client) | Standing::Certificate(client) => Some(client.address),
+            Standing::VouchedFor => None,
         }
     }
 

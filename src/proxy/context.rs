@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::budget::{Budget, Budgets, Room, Share};
 use super::measures::Measures;
 use super::outgoing::Outgoing;
@@ -55,6 +57,8 @@ pub struct Settings {
     pub anonymous: Option<OrganizationName>,
     /// TLS to the proxy itself, where it is offered.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// From whom the PROXY protocol is expected.
+    pub proxy_protocol: Vec<IpNet>,
     /// Hosts whose tunnels are relayed untouched.
     pub pass_through: Vec<DomainPattern>,
     /// Contents up to this many bytes are held and searched.

@@ -1,7 +1,8 @@
-//! The door for runners: one port that takes every form of proxy request.
+//! The door for runners: one port that takes every form of proxy request, and others for other ways in.
 //!
 //! ```text
-//! Door::welcome -> gate (unambiguous heads only) -> service (which form?) -> client_auth (who?)
+//! Door::welcome -> front (which door?) -> socks | transparent -> tunnel
+//!    HTTP -> gate (unambiguous heads only) -> service (which form?) -> client_auth (who?)
 //!    CONNECT -> tunnel -> relay (passed through) | intercept (TLS ended) | plain -> service again
 //!    the rest -> exchange: THE ROAD, one request in, one response out
 //! ```
@@ -29,16 +30,20 @@ mod late;
 mod measures;
 mod ongoing;
 mod outgoing;
+mod proxy_protocol;
 mod received;
+mod refused_tunnel;
 mod relay;
 mod service;
 mod socket;
 mod socket_frames;
+mod socks;
 mod spool;
 mod spooled;
 mod stream_head;
 mod streaming;
 mod streams;
+mod transparent;
 mod tunnel;
 mod websocket;
 mod wire;
@@ -48,3 +53,4 @@ pub use context::{Cleartext, Door, Narrow, Oversize, Settings, Shared};
 pub use front::Entrance;
 pub use measures::Measures;
 pub use outgoing::Outgoing;
+pub use transparent::Role;

@@ -27,16 +27,10 @@ const BUFFER: usize = 64 * 1024;
 /// How often a relayed connection's right is looked at: so long a revoked runner may go on.
 const STILL: Duration = Duration::from_secs(1);
 
-/// Relays a tunnel that is passed through, in a task of its own.
-pub(super) fn pass_through(door: Door, client: OnUpgrade, upstream: Stream, bearer: Bearer) {
-    tokio::spawn(async move {
-        let _busy = door.shared.drain.busy();
-        let _open = door.shared.measures.tunnels.hold();
-        if let Some((stream, early)) = client_side(client).await {
-            let relayed = relay(Prefixed::new(early.freeze(), stream), upstream, door.shared.settings.tunnel);
-            bearer.while_permitted(relayed, &door).await;
-        }
-    });
+/// Relays a tunnel that is passed through, to its end.
+pub(super) async fn pass_through(door: &Door, client: Prefixed<ClientStream>, upstream: Stream, bearer: Bearer) {
+    let relayed = relay(client, upstream, door.shared.settings.tunnel);
+    bearer.while_permitted(relayed, door).await;
 }
 
 /// Relays what follows a 101, in a task of its own; what is a WebSocket to be looked at, by `socket`.

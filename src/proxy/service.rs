@@ -1,6 +1,7 @@
 //! Which form of request is this? One connection's requests are told apart here and sent on:
 //! CONNECT to `tunnel`, everything else to `exchange`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -291,6 +292,13 @@ impl Visitor {
         }
     }
 
+    fn client(&self) -> Option<SocketAddr> {
+        match &self.place {
+            Place::Front { client, .. } => Some(client.address),
+            Place::Inside { caller, .. } => caller.address(),
+        }
+    }
+
     /// One audit entry for each exchange that held a reference, was refused, has a hint to give, or has a
     /// content that may hold a reference nobody saw.
     fn write_down(&self, case: &Case, seen: &exchange::Seen, outcome: &Result<Response<Answer>, Refusal>, hint: Option<&str>) {
@@ -308,6 +316,7 @@ impl Visitor {
         let status = outcome.as_ref().map_or_else(|refusal| refusal.code.status(), Response::status);
         self.door.shared.audit.record(&audit::Entry {
             request_id: &case.id,
+            client: self.client(),
             runner: case.caller.as_ref().and_then(Caller::runner_name),
             organization: case.caller.as_ref().map(|caller| &caller.organization),
             method,

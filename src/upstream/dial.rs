@@ -52,12 +52,13 @@ fn http1_only(config: &Arc<ClientConfig>) -> Arc<ClientConfig> {
 /// where one is on the way.
 pub(super) async fn stream(origin: &Origin, route: Route) -> Result<Stream, Error> {
     if let Some(beyond) = &route.beyond {
-        return next_proxy::connect(origin, &route.addresses, beyond).await;
+        return next_proxy::connect(origin, &route, beyond).await;
     }
     let refused = |failures: Failures| Error::Refused { origin: origin.clone(), cause: listed(&failures) };
     let stream = race(route.addresses).await.map_err(refused)?;
     without_delay(&stream);
-    Ok(Stream::Direct(stream))
+    let own_end = route.own_ends.and_then(|ends| ends.note(&stream));
+    Ok(Stream::direct(stream, own_end))
 }
 
 /// Small writes follow each other (handshakes, heads, chunks): none should wait for the others.
@@ -193,8 +194,7 @@ mod tests {
     async fn a_tunnel_is_dialled_without_delay() {
         let server = Server::answering("").await;
         let stream = upstream(settings()).dial(&Tenant("t".into()), &server.origin()).await.expect("connected");
-        let Stream::Direct(stream) = stream else { panic!("no proxy is configured") };
-        assert!(stream.nodelay().expect("an option"));
+        assert!(stream.as_tcp().expect("no proxy is configured").nodelay().expect("an option"));
     }
 
     fn origin(scheme: Scheme, authority: &str) -> Origin {

@@ -1,6 +1,7 @@
 //! A request's way, reserved before anything is sent: a connection that rests, a place on one that is
 //! shared, or addresses that may be dialled.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +159,12 @@ where
         let through = route.beyond.is_some();
         let dialled = within(origin, left, &self.settings, dial::stream(origin, route)).await;
         dialled.map_err(|error| if through { error.on_the_way_through() } else { error })
+    }
+
+    /// Whether a connection that comes in from `address` is one of those that go out from here, of any
+    /// worker. Only said where it could be (`proxy.transparent`).
+    pub fn is_own_end(&self, address: SocketAddr) -> bool {
+        self.settings.own_ends.as_ref().is_some_and(|ends| ends.holds(address))
     }
 
     async fn lane_to_dial(&self, key: Key, (pinned, speech): (Option<Pinned<B>>, Speech)) -> Result<Lane<B>, Error> {

@@ -7,6 +7,7 @@ use super::egress::{Denied, Opened};
 use super::error::Error;
 use super::lookups::Permit;
 use super::next_proxy::Beyond;
+use super::own_ends::OwnEnds;
 use super::settings::Settings;
 use crate::origin::{Host, Origin};
 
@@ -22,6 +23,8 @@ pub(super) struct Route {
     pub(super) opened: Opened,
     /// What the next proxy is to do, if there is one on the way.
     pub(super) beyond: Option<Beyond>,
+    /// Where the connection's near end is noted, if it is.
+    pub(super) own_ends: Option<OwnEnds>,
 }
 
 /// The addresses of `origin` that may be dialled. A name is looked up once there is a `permit`.
@@ -33,7 +36,12 @@ pub(super) async fn resolve(
     if let Some(fixed) = settings.resolve.get(&origin.host) {
         let address = SocketAddr::new(fixed.ip, fixed.port.unwrap_or(origin.port));
         settings.rules.check_own(address)?;
-        return Ok(Route { addresses: vec![address], opened: Opened::ByConfig, beyond: None });
+        return Ok(Route {
+            addresses: vec![address],
+            opened: Opened::ByConfig,
+            beyond: None,
+            own_ends: settings.own_ends.clone(),
+        });
     }
     let found = match &origin.host {
         Host::Ip(ip) => vec![SocketAddr::new(*ip, origin.port)],
@@ -69,7 +77,12 @@ pub(super) async fn look_up(name: &str, port: u16, permit: Option<Permit>) -> Re
 
 /// Those that may be dialled, or why the first may not (`None`: there was none at all).
 fn permitted(settings: &Settings, found: Vec<SocketAddr>) -> Result<Route, Option<Denied>> {
-    let mut route = Route { addresses: Vec::with_capacity(found.len()), opened: Opened::ByConfig, beyond: None };
+    let mut route = Route {
+        addresses: Vec::with_capacity(found.len()),
+        opened: Opened::ByConfig,
+        beyond: None,
+        own_ends: settings.own_ends.clone(),
+    };
     let mut first_denied = None;
     for address in found {
         match settings.rules.check(address) {

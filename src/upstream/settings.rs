@@ -9,6 +9,7 @@ use super::client_tls::ClientTls;
 use super::egress::Rules;
 use super::measures::Measures;
 use super::next_proxy::NextProxy;
+use super::own_ends::OwnEnds;
 use crate::origin::Host;
 
 /// The settings of an [`Upstream`](super::Upstream), shared by all workers.
@@ -19,6 +20,8 @@ pub struct Settings {
     pub resolve: HashMap<Host, ResolveTo>,
     /// The proxy that requests go through, and which of them.
     pub next_proxy: Option<Arc<NextProxy>>,
+    /// Where the near ends of connections are noted, if they are.
+    pub own_ends: Option<OwnEnds>,
     /// How TLS is done with each host.
     pub client_tls: ClientTls,
     /// For resolving, connecting and the TLS handshake together.

@@ -8,25 +8,50 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::own_ends::OwnEnd;
+
 /// A connection to an upstream.
-pub enum Stream {
+pub struct Stream {
+    io: Io,
+    _own_end: Option<OwnEnd>,
+}
+
+enum Io {
     /// Dialled by ourselves.
     Direct(TcpStream),
     /// Made by the proxy that `egress.upstream_proxy` names.
     Through(Box<dyn Tunnel>),
 }
 
+impl Stream {
+    pub(super) fn direct(stream: TcpStream, own_end: Option<OwnEnd>) -> Self {
+        Self { io: Io::Direct(stream), _own_end: own_end }
+    }
+
+    pub(super) fn through(tunnel: Box<dyn Tunnel>, own_end: Option<OwnEnd>) -> Self {
+        Self { io: Io::Through(tunnel), _own_end: own_end }
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_tcp(&self) -> Option<&TcpStream> {
+        match &self.io {
+            Io::Direct(stream) => Some(stream),
+            Io::Through(_) => None,
+        }
+    }
+}
+
 /// What a tunnel through another proxy can do, whatever it is made of.
-pub trait Tunnel: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Tunnel: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Tunnel for S {}
 
 /// Hands a call on to whichever it is.
 macro_rules! either {
     ($this:expr, $stream:ident => $call:expr) => {
-        match $this.get_mut() {
-            Stream::Direct($stream) => $call,
-            Stream::Through($stream) => $call,
+        match &mut $this.get_mut().io {
+            Io::Direct($stream) => $call,
+            Io::Through($stream) => $call,
         }
     };
 }
@@ -47,9 +72,9 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Direct(stream) => stream.is_write_vectored(),
-            Self::Through(stream) => stream.is_write_vectored(),
+        match &self.io {
+            Io::Direct(stream) => stream.is_write_vectored(),
+            Io::Through(stream) => stream.is_write_vectored(),
         }
     }
 

@@ -120,6 +120,7 @@ pub(super) fn settings() -> Settings {
         rules: Rules { allow: vec![Allow::parse("127.0.0.0/8").expect("a network")], own_ports: Vec::new() },
         resolve: HashMap::new(),
         next_proxy: None,
+        own_ends: None,
         client_tls: ClientTls::new(Roots::usual(), Vec::new(), Vec::new()).expect("roots"),
         connect_timeout: SOON,
         head_timeout: SOON,

@@ -26,7 +26,7 @@ use super::home::Tenant;
 use super::lookups::Lookups;
 use super::resolve::{self, Route};
 use super::settings::Settings;
-use super::stream::Stream;
+use super::stream::{Stream, Tunnel};
 use crate::origin::{Host, Origin};
 use crate::secret::DomainPattern;
 
@@ -106,13 +106,14 @@ pub(super) async fn route(settings: &Settings, origin: &Origin, lookups: &Lookup
         (vec![Target::Name(name, origin.port)], Opened::Public)
     } else {
         let found = resolve::resolve(settings, origin, lookups.permit(tenant)).await?;
-        match proxy.part(&origin.host, found.addresses) {
-            Part::Direct(addresses) => return Ok(Route { addresses, opened: found.opened, beyond: None }),
+        match proxy.part(&origin.host, found.addresses.clone()) {
+            Part::Direct(addresses) => return Ok(Route { addresses, ..found }),
             Part::Through(addresses) => (addresses.into_iter().map(Target::Address).collect(), found.opened),
         }
     };
     let addresses = proxy.addresses(settings, origin, lookups.permit(tenant)).await?;
-    Ok(Route { addresses, opened, beyond: Some(Beyond { proxy: Arc::clone(proxy), targets }) })
+    let beyond = Some(Beyond { proxy: Arc::clone(proxy), targets });
+    Ok(Route { addresses, opened, beyond, own_ends: settings.own_ends.clone() })
 }
 
 /// Which of a host's addresses are used, and how.
@@ -193,17 +194,16 @@ impl NextProxy {
         pair.transpose().map_err(NextProxyFault::Credentials)
     }
 
-    async fn open(&self, tcp: tokio::net::TcpStream, target: &Target) -> Result<Stream, NextProxyFault> {
+    async fn open(&self, tcp: tokio::net::TcpStream, target: &Target) -> Result<Box<dyn Tunnel>, NextProxyFault> {
         let pair = self.pair()?;
-        let tunnel: Box<dyn super::stream::Tunnel> = match &self.protocol {
+        Ok(match &self.protocol {
             NextProxyProtocol::Http => Box::new(http::connect(tcp, target, pair).await?),
             NextProxyProtocol::Https(config) => {
                 let tls = dial::shake_hands(&self.host, tcp, config).await.map_err(NextProxyFault::Tls)?;
                 Box::new(http::connect(tls, target, pair).await?)
             }
             NextProxyProtocol::Socks5 => Box::new(socks::connect(tcp, target, pair).await?),
-        };
-        Ok(Stream::Through(tunnel))
+        })
     }
 }
 
@@ -219,15 +219,16 @@ impl fmt::Display for NextProxy {
 }
 
 /// Dials the next proxy and has it connect to the first of the targets that it can reach.
-pub(super) async fn connect(origin: &Origin, addresses: &[SocketAddr], beyond: &Beyond) -> Result<Stream, Error> {
+pub(super) async fn connect(origin: &Origin, route: &Route, beyond: &Beyond) -> Result<Stream, Error> {
     let Beyond { proxy, targets } = beyond;
     let mut last = None;
     for target in targets {
-        let tcp = dial::race(addresses.to_vec()).await;
+        let tcp = dial::race(route.addresses.clone()).await;
         let tcp = tcp.map_err(|failures| proxy.failed(origin, NextProxyFault::Unreachable(dial::listed(&failures))))?;
         dial::without_delay(&tcp);
+        let own_end = route.own_ends.as_ref().and_then(|ends| ends.note(&tcp));
         match proxy.open(tcp, target).await {
-            Ok(stream) => return Ok(stream),
+            Ok(tunnel) => return Ok(Stream::through(tunnel, own_end)),
             Err(fault) if fault.is_of_the_target() => last = Some(fault),
             Err(fault) => return Err(proxy.failed(origin, fault)),
         }
