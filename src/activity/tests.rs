@@ -51,6 +51,7 @@ impl Place {
     fn request_of(&self, organization: &OrganizationName, url: &str, code: Option<Code>, at: SystemTime) {
         let (host, runner) = (Host::parse("api.test").expect("a host"), RunnerName::parse("billing").expect("a name"));
         self.audit.record(&Entry {
+            client: None,
             request_id: "1",
             runner: Some(&runner),
             organization: Some(organization),

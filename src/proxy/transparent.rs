@@ -24,7 +24,6 @@ use super::front::Client;
 use super::refused_tunnel::RefusedTunnel;
 use super::tunnel::{self, TLS_HANDSHAKE, Tunnel};
 use super::wire;
-use crate::inject::Refusal;
 use crate::origin::{Authority, Host};
 use crate::secret::{OrganizationName, RunnerName};
 
@@ -69,11 +68,7 @@ pub(super) async fn serve(door: Door, stream: TcpStream, client: Arc<Client>, ro
         }
         Err(_) => return,
     };
-    let opened = match authority(named.as_deref(), by_address) {
-        Ok(authority) => Tunnel::open(&door, authority, caller.clone()).await,
-        Err(refusal) => Err(refusal),
-    };
-    match opened {
+    match Tunnel::open(&door, authority(named.as_deref(), by_address), caller.clone()).await {
         Ok(tunnel) => tunnel.serve(stream, early).await,
         // Nobody can be told inside a tunnel that is to be relayed; the log is.
         Err(refusal) => {
@@ -92,11 +87,13 @@ fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
     (original != local).then_some(original)
 }
 
-/// The host that a client names, on the port that it meant.
-fn authority(named: Option<&str>, meant: Authority) -> Result<Authority, Refusal> {
-    let Some(named) = named else { return Ok(meant) };
-    let Authority { host, .. } = wire::authority(named)?;
-    Ok(Authority { host, port: meant.port })
+/// The host that a client names, on the port that it meant. What is no host is refused inside, with an
+/// answer.
+fn authority(named: Option<&str>, meant: Authority) -> Authority {
+    match named.map(wire::authority) {
+        Some(Ok(named)) => Authority { host: named.host, port: meant.port },
+        Some(Err(_)) | None => meant,
+    }
 }
 
 /// What a client names first, of the bytes that it sends first; they stay in `early`. `None` if it names

@@ -3,7 +3,8 @@
 
 use super::support::client::exchange;
 use super::support::corporate::{Corporate, Speaks};
-use super::support::{CRM, Ca, Origin, Proxy, VALUE, World, reply};
+use super::support::network::{in_a_network_of_its_own, must, path};
+use super::support::{CRM, Ca, Origin, Proxy, VALUE, World, reply, soon};
 
 /// `corp:pass-word` as HTTP shows it.
 const BASIC: &str = "Basic Y29ycDpwYXNzLXdvcmQ=";
@@ -170,5 +171,69 @@ async fn a_proxy_that_is_configured_wrongly_stops_the_start() {
             .expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(key) && !said.contains("hunter2"), "{egress}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn proxies_that_others_have_written_carry_us() {
+    in_a_network_of_its_own("chaining::inside_the_network_of_a_company").await;
+}
+
+/// A proxy of somebody else's on 198.51.100.1, which may take a moment to listen.
+async fn company(program: &str, arguments: &[&str], port: u16) -> tokio::process::Child {
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).env("PATH", path()).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let child = command.spawn().expect("scripts/test-tools installs it, as `make test` does");
+    soon(async {
+        while tokio::net::TcpStream::connect(("198.51.100.1", port)).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    child
+}
+
+#[tokio::test]
+#[ignore = "run by proxies_that_others_have_written_carry_us, in a network of its own"]
+async fn inside_the_network_of_a_company() {
+    must("ip", &["link", "set", "lo", "up"]).await;
+    must("ip", &["address", "add", "198.51.100.1/24", "dev", "lo"]).await;
+    let place = tempfile::tempdir().expect("a directory");
+    let (conf, log) = (place.path().join("tinyproxy.conf"), place.path().join("tinyproxy.log"));
+    let text = format!("Port 3128\nListen 198.51.100.1\nBasicAuth corp pass-word\nLogFile \"{}\"\n", log.display());
+    std::fs::write(&conf, text).expect("written");
+    let _http = company("tinyproxy", &["-d", "-c", conf.to_str().expect("text")], 3128).await;
+    let socks = ["-i", "198.51.100.1", "-p", "1080", "-u", "corp", "-P", "pass-word"];
+    let _socks = company("microsocks", &socks, 1080).await;
+
+    for url in ["http://198.51.100.1:3128", "socks5://198.51.100.1:1080"] {
+        let (dir, ca) = (tempfile::tempdir().expect("a directory"), Ca::new());
+        let origin = Origin::tls_on("198.51.100.1", &ca, &[CRM], reply("200 OK", "", "ok")).await;
+        std::fs::write(dir.path().join("ca.pem"), ca.pem()).expect("written");
+        let config = format!(
+            "[egress]\nextra_roots = [\"ca.pem\"]\nupstream_proxy = \"{url}\"\n{FROM_SECRET}\n[egress.resolve]\n\"nowhere.test\" = \"198.51.100.1:9\"\n\"{CRM}\" = \"{}\"\n",
+            origin.address
+        );
+        let proxy = Proxy::start(dir, &config).await;
+        proxy.create_secret("crm.apiKey", VALUE, &["*.crm.example.com"]).await;
+        let plain = Origin::plain(reply("200 OK", "", "ok")).await;
+        let evil = Origin::plain(reply("200 OK", "", "ok")).await;
+        let world = World { crm: origin, crm_plain: plain, evil, proxy };
+        world.proxy.create_secret("corp.proxy", "corp:wrong", &["198.51.100.1"]).await;
+        let request = format!("GET /x HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.crm.apiKey}}\r\n\r\n");
+        let refused = world.send_tls(CRM, &request).await;
+        assert_eq!(refused.refusal(), "upstream_refused");
+        assert!(refused.text().contains("does not accept the credentials"), "{url}: {}", refused.text());
+        world.proxy.must(&["secret", "edit", "corp.proxy", "--value-stdin"], PAIR).await;
+        assert_eq!(world.send_tls(CRM, &request).await.text(), "ok", "{url}");
+        assert_eq!(world.crm.only().field("x"), VALUE);
+        // Nobody listens there: their own way of saying so is understood.
+        let nowhere = world.send("GET http://nowhere.test/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(nowhere.refusal(), "upstream_refused");
+        assert!(nowhere.text().contains("could not connect to 198.51.100.1:9"), "{url}: {}", nowhere.text());
+        if url.starts_with("http") {
+            let asked = std::fs::read_to_string(&log).expect("its log");
+            assert!(asked.contains(&format!("CONNECT {} ", world.crm.address)), "{asked}");
+        }
     }
 }

@@ -6,39 +6,21 @@ use std::process::{Output, Stdio};
 
 use tokio::process::{Child, Command};
 
+use super::support::network::{in_a_network_of_its_own, must, path};
 use super::support::{CRM, EVIL, VALUE, World, reply, soon};
-
-/// Runs the test of this name below where it is root of a network that nobody else sees.
-async fn in_a_network_of_its_own(test: &str) {
-    let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--map-root-user", "--net", "--"])
-        .arg(std::env::current_exe().expect("this binary"))
-        .args(["--exact", &format!("transparent::{test}"), "--ignored", "--nocapture"])
-        .kill_on_drop(true);
-    let output = soon(command.output()).await.expect("unshare is there");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
-}
 
 #[tokio::test]
 async fn a_container_is_served_by_name_and_as_its_runner() {
-    in_a_network_of_its_own("inside_a_container").await;
+    in_a_network_of_its_own("transparent::inside_a_container").await;
 }
 
 #[tokio::test]
 async fn the_proxys_own_connections_are_noticed_when_they_come_back() {
-    in_a_network_of_its_own("inside_a_loop").await;
+    in_a_network_of_its_own("transparent::inside_a_loop").await;
 }
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-async fn must(program: &str, arguments: &[&str]) {
-    let output = soon(Command::new(program).args(arguments).env("PATH", path()).output()).await.expect("it is there");
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A network namespace behind `veth0`, as a container has one.
@@ -94,11 +76,6 @@ async fn curl(mut command: Command, world: &World, arguments: &[&str]) -> Output
     soon(command.output()).await.expect("curl is there")
 }
 
-/// Debian keeps `ip` and `nft` where only root looks.
-fn path() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
-}
-
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -146,6 +123,9 @@ async fn inside_a_container() {
     assert!(send(&[&url, "-H", "Host: plain.crm.example.com"]).await.contains("\"misdirected\""));
     assert!(send(&["http://plain.crm.example.com/", "-H", "Host: plain.crm.example.com:81"]).await.contains("\"misdirected\""));
     assert!(send(&["-k", "https://1.2.3.4/", secret[0], secret[1]]).await.contains("\"domain_restricted\""));
+    assert!(
+        send(&["http://plain.crm.example.com/", "-H", "Host: {secrets.crm.apiKey}"]).await.contains("\"secret_in_authority\"")
+    );
     for address in ["http://10.0.0.1/", "http://169.254.169.254/"] {
         assert!(send(&[address]).await.contains("\"target_denied\""), "{address}");
     }

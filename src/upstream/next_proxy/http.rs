@@ -92,8 +92,9 @@ fn refused(target: &Target, shown: bool, Answer { status, schemes }: Answer) -> 
     let answer = format!("status {status}");
     let offered = if schemes.is_empty() { answer.clone() } else { format!("{answer}, {}", schemes.join(", ")) };
     match status {
-        407 if shown => Fault::CredentialsRefused(offered),
-        407 => Fault::CredentialsWanted(offered),
+        // Tinyproxy says 401 to wrong credentials.
+        401 | 407 if shown => Fault::CredentialsRefused(offered),
+        401 | 407 => Fault::CredentialsWanted(offered),
         500..=599 => Fault::TargetUnreachable { target: target.to_string(), answer },
         _ => Fault::Forbidden { target: target.to_string(), answer },
     }

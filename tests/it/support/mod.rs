@@ -4,6 +4,7 @@ pub mod ca;
 pub mod client;
 pub mod corporate;
 pub mod http2;
+pub mod network;
 pub mod origin;
 pub mod provider;
 pub mod proxy;

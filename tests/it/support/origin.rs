@@ -69,20 +69,25 @@ pub struct Origin {
 
 impl Origin {
     pub async fn plain(script: Script) -> Self {
-        Self::start(None, script).await
+        Self::start("127.0.0.1", None, script).await
     }
 
     pub async fn tls(ca: &Ca, names: &[&str], script: Script) -> Self {
-        Self::start(Some(ca.acceptor(names)), script).await
+        Self::start("127.0.0.1", Some(ca.acceptor(names)), script).await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn tls_on(ip: &str, ca: &Ca, names: &[&str], script: Script) -> Self {
+        Self::start(ip, Some(ca.acceptor(names)), script).await
     }
 
     /// One that accepts by `acceptor`.
     pub async fn accepting(acceptor: tokio_rustls::TlsAcceptor, script: Script) -> Self {
-        Self::start(Some(acceptor), script).await
+        Self::start("127.0.0.1", Some(acceptor), script).await
     }
 
-    async fn start(acceptor: Option<tokio_rustls::TlsAcceptor>, script: Script) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    async fn start(ip: &str, acceptor: Option<tokio_rustls::TlsAcceptor>, script: Script) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.expect("an address of this machine");
         let address = listener.local_addr().expect("bound");
         let (connections, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
         let broken = Arc::new(AtomicUsize::new(0));
