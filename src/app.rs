@@ -217,6 +217,7 @@ impl Rooms {
             ca: ca.to_owned().into(),
             road: None,
             narrow: narrow.collect(),
+            drafts: Arc::default(),
             reach: reach(config, config.proxy.listen.first().copied()),
             operations: admin::Operations {
                 registry: Arc::clone(&self.registry),

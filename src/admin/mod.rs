@@ -38,6 +38,7 @@ pub use self::errand::{Answered, Errand, Pending, Road, Undone};
 pub use self::oidc::{GroupRole, Provider, Settings as ProviderSettings, SharedProvider};
 use self::operations::OpenFigures;
 pub use self::operations::Operations;
+pub use self::pages::Drafts;
 use self::principal::Principal;
 use self::problem::Problem;
 pub use self::session::Way;
@@ -69,6 +70,8 @@ pub struct State {
     pub road: Option<Arc<dyn Road>>,
     /// `injection.narrow`: for these hosts these surfaces only.
     pub narrow: Arc<[(Vec<DomainPattern>, Surfaces)]>,
+    /// Forms that were not carried out, shown again.
+    pub drafts: Arc<Drafts>,
     /// How runners reach the proxy, as far as the server knows.
     pub reach: Reach,
     /// How the server does.

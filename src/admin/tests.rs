@@ -63,6 +63,7 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
         provider: None,
         base: "http://localhost:8081".into(),
         activity: Arc::new(activity),
+        drafts: Arc::default(),
         reach: Reach { proxy: ("127.0.0.1".to_owned(), 8080), certificates: "/certs".into() },
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
         road: None,

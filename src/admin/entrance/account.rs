@@ -7,12 +7,12 @@ use super::form::Form;
 use super::{Coming, markup, told};
 use crate::admin::State;
 use crate::admin::authenticate::SignedIn;
+use crate::admin::pages::Visit;
 use crate::admin::problem::Problem;
-use crate::admin::session::Csrf;
 
 /// `GET /account`
-pub(super) async fn show(SignedIn(person): SignedIn, Shared(state): Shared<State>, csrf: Csrf) -> Response {
-    markup::account(&person, &state.members.sessions(&person.account), &csrf, None)
+pub(super) async fn show(SignedIn(person): SignedIn, Shared(state): Shared<State>, visit: Visit) -> Response {
+    markup::account(&visit, &person, &state.members.sessions(&person.account), None)
 }
 
 /// `POST /account/password`: every other session ends, and this one begins anew.
@@ -20,7 +20,7 @@ pub(super) async fn change_password(
     SignedIn(person): SignedIn,
     coming: Coming,
     Shared(state): Shared<State>,
-    csrf: Csrf,
+    visit: Visit,
     mut form: Form,
 ) -> Response {
     let (present, next) = (form.password("present"), form.password("password"));
@@ -28,7 +28,7 @@ pub(super) async fn change_password(
         Ok((token, _)) => ([coming.way.begin(&token)], Redirect::to("/account")).into_response(),
         Err(fault) => {
             let sessions = state.members.sessions(&person.account);
-            told(&fault, markup::account(&person, &sessions, &csrf, Some(&fault)))
+            told(&fault, markup::account(&visit, &person, &sessions, Some(&fault)))
         }
     }
 }

@@ -5,11 +5,11 @@ use std::fmt::Display;
 use axum::response::Response;
 use http::StatusCode;
 use maud::{Markup, html};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::admin::oidc::Provider;
-use crate::admin::pages::door;
+use crate::admin::pages::layout::{Page, Section};
+use crate::admin::pages::parts::{Tone, badge, moment, now};
+use crate::admin::pages::{Visit, door};
 use crate::admin::session::Csrf;
 use crate::members::{InvitationView, Person, SessionView};
 
@@ -117,46 +117,61 @@ pub(super) fn not_signed_in(fault: &dyn Display) -> Response {
 }
 
 /// `/account`
-pub(super) fn account(person: &Person, sessions: &[SessionView], csrf: &Csrf, fault: Option<&dyn Display>) -> Response {
+pub(super) fn account(visit: &Visit, person: &Person, sessions: &[SessionView], fault: Option<&dyn Display>) -> Response {
     let content = html! {
-        h1 { "Your account" }
-        p { "You are signed in as " strong { (person.login) } "." }
-        ul { @for (organization, role) in person.roles.iter() { li { (organization) ": " (role) } } }
-        form.form method="post" action="/sign-out" { (hidden(csrf)) button.button type="submit" { "Sign out" } }
-        @if person.has_password {
-            h2 { "Password" }
-            p { "With a new password every other session ends." }
-            (told(fault))
-            form.form method="post" action="/account/password" {
-                (hidden(csrf))
-                (password("present", "Present password", "current-password"))
-                (password("password", "New password, 12 characters at least", "new-password"))
-                button.button type="submit" { "Change the password" }
-            }
-        }
-        h2 { "Sessions" }
-        table {
-            thead { tr { th { "Begun" } th { "Last used" } th { "From" } th { "Browser" } th { "" } } }
-            tbody {
-                @for session in sessions {
-                    tr {
-                        td { (moment(session.began_at)) }
-                        td { (moment(session.seen_at)) }
-                        td { (session.address) }
-                        td { (session.agent) }
-                        td {
-                            @if session.name == person.session { "This one" } @else {
-                                form.form method="post" action={ "/account/sessions/" (session.name) "/end" } {
-                                    (hidden(csrf)) button.button type="submit" { "End" }
-                                }
-                            }
-                        }
-                    }
+        div.head { div { h1 { "Your account" } p { "You are signed in as " strong { (person.login) } "." } } }
+        div.stack.content-wide {
+            @if person.has_password { (new_password(visit, fault)) }
+            section.section aria-labelledby="sessions" {
+                h2 #sessions { "Sessions" }
+                table.table role="table" {
+                    thead role="rowgroup" { tr role="row" {
+                        @for title in ["Browser", "From", "Begun", "Last used"] { th scope="col" role="columnheader" { (title) } }
+                        th scope="col" role="columnheader" { span.visually-hidden { "Actions" } }
+                    } }
+                    tbody role="rowgroup" { @for session in sessions { (row(visit, person, session)) } }
                 }
             }
         }
     };
-    page("Your account", &content)
+    Page::new("Your account", Section::Elsewhere).faulty(fault.is_some()).answer(visit, StatusCode::OK, &content)
+}
+
+fn new_password(visit: &Visit, fault: Option<&dyn Display>) -> Markup {
+    html! {
+        section.section aria-labelledby="password-title" {
+            h2 #password-title { "Password" }
+            p.muted { "With a new password every other session ends." }
+            (told(fault))
+            form.form method="post" action="/account/password" {
+                (visit.csrf())
+                // For password managers.
+                input type="hidden" name="login" value=(visit.principal.name()) autocomplete="username";
+                (password("present", "Present password", "current-password"))
+                (password("password", "New password, 12 characters at least", "new-password"))
+                div.form-end { button.button type="submit" { "Change the password" } }
+            }
+        }
+    }
+}
+
+fn row(visit: &Visit, person: &Person, session: &SessionView) -> Markup {
+    html! {
+        tr role="row" {
+            td.cell-name role="cell" { (session.agent) }
+            td role="cell" data-label="From" { (session.address) }
+            td role="cell" data-label="Begun" { (moment(session.began_at, now())) }
+            td role="cell" data-label="Last used" { (moment(session.seen_at, now())) }
+            td.cell-actions role="cell" {
+                @if session.name == person.session { (badge(Tone::Good, "this one")) } @else {
+                    form.actions method="post" action={ "/account/sessions/" (session.name) "/end" } {
+                        (visit.csrf())
+                        button.button-plain.is-danger type="submit" { "End" }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn page(title: &str, content: &Markup) -> Response {
@@ -192,9 +207,4 @@ fn password(name: &str, label: &str, autocomplete: &str) -> Markup {
             input.input type="password" id=(name) name=(name) autocomplete=(autocomplete) required;
         }
     }
-}
-
-fn moment(seconds: i64) -> Markup {
-    let text = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|moment| moment.format(&Rfc3339).ok());
-    html! { @if let Some(text) = text { time datetime=(text) { (text) } } }
 }

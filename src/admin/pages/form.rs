@@ -44,6 +44,16 @@ impl Form {
         Self(pairs.map(|(name, text)| (name.into_owned(), Zeroizing::new(text.into_owned()))).collect())
     }
 
+    /// The same without the inputs of these names.
+    pub(super) fn without(self, names: &[&str]) -> Self {
+        Self(self.0.into_iter().filter(|(name, _)| !names.contains(&name.as_str())).collect())
+    }
+
+    /// Its bytes altogether.
+    pub(super) fn length(&self) -> usize {
+        self.0.iter().map(|(name, text)| name.len() + text.len()).sum()
+    }
+
     /// The text of an input; empty if it is not there.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(known, _)| known == name).map_or("", |(_, text)| text.as_str())
@@ -137,6 +147,16 @@ pub(super) fn about(entry: &str, fault: &DomainPatternError) -> String {
 /// The revision that a change was made from.
 pub(super) fn revision(form: &Form) -> Result<u64, Problem> {
     form.text("revision").parse().map_err(|_| Problem::malformed("The form lacks its revision; load it again."))
+}
+
+/// A box or a choice, which is `input` with this id, its label, and what helps whoever ticks it.
+pub(super) fn tick(input: &Markup, id: &str, label: &str, help: &str) -> Markup {
+    html! {
+        div.check {
+            (input)
+            div { label for=(id) { (label) } @if !help.is_empty() { small id={ (id) "-help" } { (help) } } }
+        }
+    }
 }
 
 /// A fault as a sentence.

@@ -5,13 +5,13 @@ use maud::{Markup, PreEscaped};
 
 macro_rules! icons {
     ($($(#[$doc:meta])* $name:ident = $file:literal;)*) => {
-        $($(#[$doc])* pub(super) const $name: Icon = Icon(include_str!(concat!("../assets/icons/", $file)));)*
+        $($(#[$doc])* pub(in crate::admin) const $name: Icon = Icon(include_str!(concat!("../assets/icons/", $file)));)*
     };
 }
 
 /// One drawing.
 #[derive(Clone, Copy)]
-pub(super) struct Icon(&'static str);
+pub(in crate::admin) struct Icon(&'static str);
 
 impl maud::Render for Icon {
     fn render(&self) -> Markup {
@@ -26,6 +26,8 @@ icons! {
     FLASK = "flask.svg";
     /// Runners.
     RUNNER = "runner.svg";
+    /// Members.
+    MEMBERS = "members.svg";
     /// Trust and environment.
     SETUP = "setup.svg";
     /// Copying.

@@ -11,33 +11,36 @@ use super::visit::Visit;
 use crate::secret::OrganizationName;
 
 /// Nothing but our own files; forms come back here; no other page may frame ours.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+pub(in crate::admin) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The parts of an organization that have a page of their own.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Section {
+pub(in crate::admin) enum Section {
     /// Its secrets.
     Secrets,
     /// Testing a request.
     Test,
     /// Its runners.
     Runners,
+    /// Its members.
+    Members,
     /// What a runner needs.
     Setup,
     /// None of them.
     Elsewhere,
 }
 
-const SECTIONS: [(Section, &str, &str, Icon); 4] = [
+const SECTIONS: [(Section, &str, &str, Icon); 5] = [
     (Section::Secrets, "Secrets", "secrets", icon::KEY),
     (Section::Test, "Test a request", "request-test", icon::FLASK),
     (Section::Runners, "Runners", "runners", icon::RUNNER),
+    (Section::Members, "Members", "members", icon::MEMBERS),
     (Section::Setup, "Setup", "setup", icon::SETUP),
 ];
 
 /// What the frame says of a page.
-pub(super) struct Page<'a> {
+pub(in crate::admin) struct Page<'a> {
     /// What it is called, in the tab and for screen readers.
     title: &'a str,
     /// Whether something on it is at fault, which the tab says first.
@@ -50,25 +53,25 @@ pub(super) struct Page<'a> {
 
 impl<'a> Page<'a> {
     /// A page of a section.
-    pub(super) fn new(title: &'a str, section: Section) -> Self {
+    pub(in crate::admin) fn new(title: &'a str, section: Section) -> Self {
         Self { title, faulty: false, section, trail: Vec::new() }
     }
 
     /// The same, saying in the tab that something on it is at fault.
     #[must_use]
-    pub(super) fn faulty(self, faulty: bool) -> Self {
+    pub(in crate::admin) fn faulty(self, faulty: bool) -> Self {
         Self { faulty, ..self }
     }
 
     /// The same, below another page.
     #[must_use]
-    pub(super) fn below(mut self, title: &str, path: String) -> Self {
+    pub(in crate::admin) fn below(mut self, title: &str, path: String) -> Self {
         self.trail.push((title.to_owned(), path));
         self
     }
 
     /// The whole page, in its frame.
-    pub(super) fn answer(&self, visit: &Visit, status: StatusCode, content: &Markup) -> Response {
+    pub(in crate::admin) fn answer(&self, visit: &Visit, status: StatusCode, content: &Markup) -> Response {
         let whole = html! {
             a.skip href="#content" { "Skip to the content" }
             div.frame {
@@ -159,6 +162,8 @@ fn switcher(current: &OrganizationName, all: &[OrganizationName]) -> Markup {
                         (organization)
                     }
                 }
+                hr;
+                a href="/organizations" { "All organizations" }
             }
         }
     }
@@ -192,7 +197,11 @@ fn account(visit: &Visit) -> Markup {
                 }
                 (icon::CHEVRONS)
             }
-            div.menu-panel { a href="/account" { "Your account, signing out" } }
+            div.menu-panel {
+                a href="/account" { "Your account" }
+                hr;
+                form method="post" action="/sign-out" { (visit.csrf()) button type="submit" { "Sign out" } }
+            }
         }
     }
 }

@@ -2,28 +2,34 @@
 //! nothing from anywhere else, and never hold a value.
 
 mod assets;
+mod drafts;
 mod fault;
 mod form;
 mod icon;
-mod layout;
+pub(super) mod layout;
 mod lines;
-mod parts;
+mod members;
+mod organizations;
+pub(super) mod parts;
 mod query;
 mod request_test;
 mod runners;
 mod secrets;
 mod setup;
 mod visit;
+mod welcome;
 
 use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
+pub use drafts::Drafts;
 pub(super) use fault::as_pages;
 pub(super) use layout::door;
+pub(super) use visit::Visit;
 
-use self::visit::{OrganizationVisit, Visit};
+use self::visit::OrganizationVisit;
 use super::State;
 use super::access::no_organization;
 use super::problem::Problem;
@@ -43,10 +49,21 @@ pub(super) fn routes() -> Router<State> {
         .route("/runners/{name}", get(runners::edit::show).post(runners::edit::submit))
         .route("/runners/{name}/token", get(runners::rotate::show).post(runners::rotate::submit))
         .route("/runners/{name}/revoke", get(runners::revoke::show).post(runners::revoke::submit))
-        .route("/setup", get(setup::show));
+        .route("/members", get(members::list::show))
+        .route("/members/{login}", get(members::member::show).post(members::member::submit))
+        .route("/members/{login}/remove", get(members::remove::show).post(members::remove::submit))
+        .route("/new-invitation", get(members::invite::show).post(members::invite::submit))
+        .route("/invitations/{login}/revoke", post(members::invite::revoke))
+        .route("/new-token", get(members::tokens::show).post(members::tokens::submit))
+        .route("/tokens/{name}/revoke", get(members::tokens::ask).post(members::tokens::revoke))
+        .route("/setup", get(setup::show))
+        .route("/welcome", get(welcome::show))
+        .route("/delete", get(organizations::ask).post(organizations::delete));
     Router::new()
         .route("/", get(home))
         .route("/assets/{file}", get(assets::serve))
+        .route("/organizations", get(organizations::list))
+        .route("/new-organization", get(organizations::create).post(organizations::submit))
         .nest("/organizations/{organization}", organization)
 }
 

@@ -8,11 +8,11 @@ use super::icon::{self, Icon};
 use crate::secret::{AllowedDomains, SecretName};
 
 /// What stands for a value. Always the same, so that it does not tell a length.
-pub(super) const MASK: &str = "••••••••";
+pub(in crate::admin) const MASK: &str = "••••••••";
 
 /// How much a note or a badge matters.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(in crate::admin) enum Tone {
     /// For the record.
     Plain,
     /// It worked.
@@ -44,41 +44,41 @@ impl Tone {
 }
 
 /// A note on the page.
-pub(super) fn note(tone: Tone, content: &Markup) -> Markup {
+pub(in crate::admin) fn note(tone: Tone, content: &Markup) -> Markup {
     html! { div class={ "note note-" (tone.suffix()) } { (tone.icon()) div { (content) } } }
 }
 
 /// What became of what was just done: screen readers say it.
-pub(super) fn status(tone: Tone, content: &Markup) -> Markup {
+pub(in crate::admin) fn status(tone: Tone, content: &Markup) -> Markup {
     html! { div role="status" data-status { (note(tone, content)) } }
 }
 
 /// A word or two beside a name.
-pub(super) fn badge(tone: Tone, text: impl Render) -> Markup {
+pub(in crate::admin) fn badge(tone: Tone, text: impl Render) -> Markup {
     html! { span class={ "badge badge-" (tone.suffix()) } { (text) } }
 }
 
 /// A sentence with its `names` set apart.
-pub(super) fn prose(text: &str) -> Markup {
+pub(in crate::admin) fn prose(text: &str) -> Markup {
     let parts = text.split('`').enumerate();
     html! { @for (index, part) in parts { @if index % 2 == 1 { code { (part) } } @else { (part) } } }
 }
 
 /// A secret's name, its group lighter than the rest.
-pub(super) fn secret_name(name: &SecretName) -> Markup {
+pub(in crate::admin) fn secret_name(name: &SecretName) -> Markup {
     let (group, own) = name.as_str().rsplit_once('.').map_or(("", name.as_str()), |(group, own)| (group, own));
     html! { @if !group.is_empty() { span.group { (group) "." } } (own) }
 }
 
 /// A button that copies `text`; there only where scripts run.
-pub(super) fn copy(text: &str, label: &str) -> Markup {
+pub(in crate::admin) fn copy(text: &str, label: &str) -> Markup {
     html! {
         button.button-plain.copy type="button" hidden data-copy=(text) aria-label=(label) title=(label) { (icon::COPY) }
     }
 }
 
 /// The domains of a secret or a runner.
-pub(super) fn domains(domains: &AllowedDomains, most: usize) -> Markup {
+pub(in crate::admin) fn domains(domains: &AllowedDomains, most: usize) -> Markup {
     let hidden = domains.iter().count().saturating_sub(most);
     html! {
         @if domains.is_empty() {
@@ -93,7 +93,7 @@ pub(super) fn domains(domains: &AllowedDomains, most: usize) -> Markup {
 }
 
 /// A moment, as people say it, with the exact one behind it.
-pub(super) fn moment(at: i64, now: i64) -> Markup {
+pub(in crate::admin) fn moment(at: i64, now: i64) -> Markup {
     let exact = OffsetDateTime::from_unix_timestamp(at).ok().and_then(|time| time.format(&Rfc3339).ok());
     html! {
         @match exact {
@@ -103,32 +103,52 @@ pub(super) fn moment(at: i64, now: i64) -> Markup {
     }
 }
 
+/// A moment to come.
+pub(in crate::admin) fn until(at: i64, now: i64) -> Markup {
+    let exact = OffsetDateTime::from_unix_timestamp(at).ok().and_then(|time| time.format(&Rfc3339).ok());
+    html! {
+        @match exact {
+            Some(exact) => { time.nowrap datetime=(exact) title=(exact) { "in " (span(at.saturating_sub(now)).as_deref().unwrap_or("a moment")) } }
+            None => { span.muted { "unknown" } }
+        }
+    }
+}
+
+/// A moment in full.
+pub(in crate::admin) fn moment_of(at: i64) -> Markup {
+    let time = OffsetDateTime::from_unix_timestamp(at).ok();
+    let exact = time.and_then(|time| time.format(&Rfc3339).ok());
+    let minutes = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    let said = time.and_then(|time| time.format(minutes).ok());
+    html! { @if let (Some(exact), Some(said)) = (exact, said) { time datetime=(exact) { (said) } } @else { "unknown" } }
+}
+
 /// Seconds gone by, as people say it.
 fn ago(seconds: i64) -> String {
+    span(seconds).map_or_else(|| "just now".to_owned(), |span| format!("{span} ago"))
+}
+
+/// A span of time in its largest unit; under a minute it is none.
+fn span(seconds: i64) -> Option<String> {
     const UNITS: [(i64, &str); 6] =
         [(31_536_000, "year"), (2_592_000, "month"), (604_800, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute")];
-    let unit = UNITS.into_iter().find(|(length, _)| seconds >= *length);
-    unit.map_or_else(
-        || "just now".to_owned(),
-        |(length, unit)| {
-            let count = seconds / length;
-            format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
-        },
-    )
+    let (length, unit) = UNITS.into_iter().find(|(length, _)| seconds >= *length)?;
+    let count = seconds / length;
+    Some(format!("{count} {unit}{}", if count == 1 { "" } else { "s" }))
 }
 
 /// Now, in unix seconds.
-pub(super) fn now() -> i64 {
+pub(in crate::admin) fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
 /// Nothing is there yet.
-pub(super) fn empty(icon: Icon, title: &str, text: &str, actions: &Markup) -> Markup {
+pub(in crate::admin) fn empty(icon: Icon, title: &str, text: &str, actions: &Markup) -> Markup {
     html! { div.empty { (icon) h2 { (title) } p { (text) } div.actions { (actions) } } }
 }
 
 /// A text as it stands in a query.
-pub(super) fn encoded(text: &str) -> String {
+pub(in crate::admin) fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 

@@ -80,6 +80,14 @@ impl Person {
         self.send(request.body(Body::empty()).expect("a request")).await
     }
 
+    /// Posts a form that is not carried out; the page that shows it again, which was got.
+    async fn refused(&self, path: &str, form: &str) -> Reply {
+        let reply = self.post(path, form).await;
+        let next = reply.leads_to().to_owned();
+        assert!(next.starts_with(&format!("{path}?draft=")), "{next}");
+        self.get(&next).await
+    }
+
     async fn post(&self, path: &str, form: &str) -> Reply {
         let request = Request::builder().method("POST").uri(path).header(ACCEPT, "text/html");
         let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -126,7 +134,7 @@ async fn what_was_typed_is_kept_beside_its_fault_and_the_value_is_not() {
     let person = Person::new(Role::Editor).await;
     let long = "d".repeat(1_001);
     let form = format!("name=9crm&value={VALUE}&description={long}&domains=*.com%0D%0Aok.test&headers=x+y");
-    let reply = person.post(NEW, &form).await;
+    let reply = person.refused(NEW, &form).await;
     assert_eq!(reply.status, 422);
     reply.has(&[
         "<title>Error: Create secret",
@@ -139,10 +147,10 @@ async fn what_was_typed_is_kept_beside_its_fault_and_the_value_is_not() {
         "aria-invalid=\"true\"",
         "aria-describedby=\"name-hint name-error\"",
     ]);
-    let reply = person.post(NEW, &format!("name=declared.one&value={VALUE}&{ANYWHERE}")).await;
+    let reply = person.refused(NEW, &format!("name=declared.one&value={VALUE}&{ANYWHERE}")).await;
     assert_eq!(reply.status, 409);
     reply.has(&["exists already", "value=\"declared.one\""]);
-    let reply = person.post(NEW, &format!("name=empty&value=&{ANYWHERE}")).await;
+    let reply = person.refused(NEW, &format!("name=empty&value=&{ANYWHERE}")).await;
     assert_eq!(reply.status, 422);
     reply.has(&["a secret cannot be empty"]);
 }
@@ -157,11 +165,12 @@ async fn name_and_description_change_freely_and_domains_take_a_value() {
     assert_eq!(reply.leads_to(), format!("{SECRETS}/crm.token?done=saved&name=crm.token"));
 
     let own = format!("{SECRETS}/crm.token");
-    let reply = person.post(&own, &format!("revision=2&name=crm.token&description=new&domains=b.test&{ANYWHERE}")).await;
+    let reply = person.refused(&own, &format!("revision=2&name=crm.token&description=new&domains=b.test&{ANYWHERE}")).await;
     assert_eq!(reply.status, 422);
     reply.has(&["change only together with the value", "name=\"new_value\" value=\"yes\" checked", "b.test"]);
-    let reply =
-        person.post(&own, &format!("revision=2&name=crm.token&description=new&domains=a.test&url_encoded=yes&{ANYWHERE}")).await;
+    let reply = person
+        .refused(&own, &format!("revision=2&name=crm.token&description=new&domains=a.test&url_encoded=yes&{ANYWHERE}"))
+        .await;
     assert_eq!(reply.status, 422);
 
     let form = format!("revision=2&name=crm.token&description=new&domains=b.test&new_value=yes&value={VALUE}&{ANYWHERE}");
@@ -188,7 +197,7 @@ async fn whoever_comes_late_is_told_who_was_faster() {
     let edit = Edit { description: Some(Description::parse("theirs").expect("short")), ..Edit::default() };
     person.state.vault.edit(&OrganizationName::default(), &name, edit, Some(1), "mara").await.expect("nobody else changed it");
     let own = format!("{SECRETS}/a");
-    let reply = person.post(&own, &format!("revision=1&name=a&description=mine&domains=&{ANYWHERE}")).await;
+    let reply = person.refused(&own, &format!("revision=1&name=a&description=mine&domains=&{ANYWHERE}")).await;
     assert_eq!(reply.status, 412);
     reply.has(&["mara changed this secret", "<time", "mine", "theirs", "name=\"revision\" value=\"2\""]);
     let reply = person.post(&format!("{own}/remove"), "revision=1").await;
@@ -220,7 +229,7 @@ async fn whoever_may_only_look_sees_no_controls_and_is_told_whom_to_ask() {
         let page = viewer.get(&path).await;
         assert_eq!(page.status, 200);
         page.has(&["Ask an administrator", "Of the CRM", "a.test"]);
-        page.lacks(&["Create secret", "/remove", "method=\"post\"", "Save"]);
+        page.lacks(&["Create secret", "/remove", "method=\"post\" action=\"/organizations", "Save"]);
     }
     for path in [NEW.to_owned(), format!("{SECRETS}/crm.apiKey/remove")] {
         let page = viewer.get(&path).await;
@@ -235,7 +244,7 @@ async fn a_declared_secret_is_shown_and_not_changed() {
     let person = Person::new(Role::Editor).await;
     let page = person.get(&format!("{SECRETS}/declared.one")).await;
     page.has(&["declared in the configuration file"]);
-    page.lacks(&["method=\"post\"", "/remove"]);
+    page.lacks(&["method=\"post\" action=\"/organizations", "/remove"]);
     let reply = person.post(&format!("{SECRETS}/declared.one/remove"), "revision=1").await;
     assert_eq!(reply.status, 409);
 }
@@ -369,7 +378,7 @@ async fn what_cannot_be_tested_is_told_beside_its_input() {
     let viewer = Person::new(Role::Viewer).await;
     let page = viewer.get(TEST).await;
     page.has(&["Ask an administrator"]);
-    page.lacks(&["method=\"post\""]);
+    page.lacks(&["method=\"post\" action=\"/organizations"]);
     assert_eq!(viewer.post(TEST, "").await.status, 403);
 }
 
@@ -439,4 +448,18 @@ async fn setup_offers_the_certificate_and_lines_for_other_places() {
     let page = person.get("/organizations/default/setup?proxy=proxy.internal").await;
     assert_eq!(page.status, 422);
     page.has(&["host and port"]);
+}
+
+#[tokio::test]
+async fn a_form_that_was_kept_is_shown_to_its_writer_only() {
+    let person = Person::new(Role::Editor).await;
+    let reply = person.post(NEW, &form(&[("name", "9"), ("value", VALUE), ("description", "mine")])).await;
+    let next = reply.leads_to().to_owned();
+    person.get(&next).await.has(&["mine"]);
+    person.get(&next).await.has(&["must start with a letter"]);
+    let roles = BTreeMap::from([(OrganizationName::default(), Role::Editor)]);
+    let other = Person::acting(person.state.clone(), Principal::known("eve", Arc::new(roles)));
+    let page = other.get(&next).await;
+    assert_eq!(page.status, 200);
+    page.lacks(&["mine"]);
 }

@@ -13,28 +13,28 @@ use crate::members::Role;
 use crate::secret::OrganizationName;
 
 /// One person at one page.
-pub(super) struct Visit {
+pub(in crate::admin) struct Visit {
     /// Who.
-    pub(super) principal: Principal,
+    pub(in crate::admin) principal: Principal,
     /// The organization that the path names; without one, the first they belong to.
-    pub(super) organization: Option<OrganizationName>,
+    pub(in crate::admin) organization: Option<OrganizationName>,
     /// Those they may switch to.
-    pub(super) organizations: Vec<OrganizationName>,
+    pub(in crate::admin) organizations: Vec<OrganizationName>,
     /// What their forms carry along.
     csrf: Csrf,
 }
 
 /// One person at one page of an organization.
-pub(super) struct OrganizationVisit {
+pub(in crate::admin) struct OrganizationVisit {
     /// Who, for the frame around the page.
-    pub(super) visit: Visit,
+    pub(in crate::admin) visit: Visit,
     /// The organization that the path names.
-    pub(super) organization: OrganizationName,
+    pub(in crate::admin) organization: OrganizationName,
 }
 
 impl Visit {
     /// Whoever asks, without an organization in the path.
-    pub(super) fn new(principal: Principal) -> Self {
+    pub(in crate::admin) fn new(principal: Principal) -> Self {
         let mut organizations: Vec<_> = match principal.roles() {
             Some(roles) => roles.into_keys().collect(),
             None => vec![OrganizationName::default()],
@@ -44,7 +44,7 @@ impl Visit {
     }
 
     /// What a form of theirs has to carry along.
-    pub(super) fn csrf(&self) -> Markup {
+    pub(in crate::admin) fn csrf(&self) -> Markup {
         html! { input type="hidden" name="csrf" value=(self.csrf.as_str()); }
     }
 
@@ -58,7 +58,7 @@ impl Visit {
     }
 
     /// Whether they may do what takes `role` in the organization of the page.
-    pub(super) fn may(&self, role: Role) -> bool {
+    pub(in crate::admin) fn may(&self, role: Role) -> bool {
         let held = self.organization.as_ref().and_then(|organization| self.principal.role_in(organization));
         held.is_some_and(|held| held >= role)
     }

@@ -1,6 +1,6 @@
 //! Create secret: the form, and what becomes of it.
 
-use axum::extract::State as Shared;
+use axum::extract::{RawQuery, State as Shared};
 use axum::response::{IntoResponse, Redirect, Response};
 use http::StatusCode;
 use maud::html;
@@ -11,14 +11,23 @@ use super::fields::Fields;
 use crate::admin::State;
 use crate::admin::pages::form::{Faults, Form};
 use crate::admin::pages::layout::{Page, Section};
+use crate::admin::pages::query::Query;
 use crate::admin::pages::visit::OrganizationVisit;
 use crate::admin::problem::Problem;
 use crate::secret::{SecretName, ValueError};
 use crate::vault::{NewSecret, VaultError};
 
 /// `GET /organizations/{organization}/new-secret`
-pub(in crate::admin::pages) async fn show(visit: OrganizationVisit) -> Response {
-    page(&visit, StatusCode::OK, &Draft::new(), &Faults::default())
+pub(in crate::admin::pages) async fn show(
+    visit: OrganizationVisit,
+    Shared(state): Shared<State>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let path = path(&visit);
+    match state.drafts.find((&visit.visit, &path), &Query::parse(query.as_deref())) {
+        Some(draft) => page(&visit, draft.status, &Draft::read(&draft.form), &draft.faults),
+        None => page(&visit, StatusCode::OK, &Draft::new(), &Faults::default()),
+    }
 }
 
 /// `POST /organizations/{organization}/new-secret`
@@ -27,20 +36,24 @@ pub(in crate::admin::pages) async fn submit(
     Shared(state): Shared<State>,
     form: Form,
 ) -> Result<Response, Problem> {
-    let draft = Draft::read(&form);
     let mut faults = Faults::default();
-    let Some((new, cut)) = parsed(&form, &draft, &mut faults) else {
-        return Ok(page(&visit, StatusCode::UNPROCESSABLE_ENTITY, &draft, &faults));
+    let again = |form, faults, status| state.drafts.keep((&visit.visit, &path(&visit)), form, faults, status);
+    let Some((new, cut)) = parsed(&form, &Draft::read(&form), &mut faults) else {
+        return again(form, faults, StatusCode::UNPROCESSABLE_ENTITY);
     };
     let by = visit.visit.principal.name();
     match state.vault.create(&visit.organization, new, by).await {
         Ok(secret) => Ok(created(&visit, &secret.name, cut)),
         Err(taken @ VaultError::NameTaken { .. }) => {
             faults.add("name", taken);
-            Ok(page(&visit, StatusCode::CONFLICT, &draft, &faults))
+            again(form, faults, StatusCode::CONFLICT)
         }
         Err(other) => Err(other.into()),
     }
+}
+
+fn path(visit: &OrganizationVisit) -> String {
+    format!("/organizations/{}/new-secret", visit.organization)
 }
 
 fn created(visit: &OrganizationVisit, name: &SecretName, cut: bool) -> Response {

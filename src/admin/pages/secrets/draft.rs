@@ -1,8 +1,8 @@
 //! A secret as it stands in a form: everything that was typed but the value, and what it parses to.
 
 use crate::admin::pages::form::{Faults, Form, domains, entries};
-use crate::secret::{AllowedDomains, Description, Limits, SecretName, Surface, Surfaces};
-use crate::vault::SecretView;
+use crate::secret::{AllowedDomains, Description, Limits, SecretName, SecretValue, Surface, Surfaces};
+use crate::vault::{Edit, SecretView};
 
 /// What was typed, as it was typed.
 pub(super) struct Draft {
@@ -92,5 +92,12 @@ impl Draft {
     /// Whether the limits beyond the domains are worth showing at once.
     pub(super) fn is_limited(&self) -> bool {
         self.surfaces != Surfaces::ALL || !self.headers.trim().is_empty() || self.url_encoded
+    }
+}
+
+impl Parsed {
+    /// The change that is asked for, once nothing is at fault.
+    pub(super) fn into_edit(self, value: Option<SecretValue>) -> Edit {
+        Edit { name: self.name, description: self.description, value, allowed_domains: self.domains, limits: self.limits }
     }
 }

@@ -12,7 +12,7 @@ use super::facts;
 use super::fields::Fields;
 use super::present;
 use crate::admin::State;
-use crate::admin::pages::form::{Faults, Form, revision};
+use crate::admin::pages::form::{Faults, Form, revision, tick};
 use crate::admin::pages::layout::{Page, Section};
 use crate::admin::pages::parts::{MASK, Tone, moment, note, now};
 use crate::admin::pages::query::Query;
@@ -20,7 +20,7 @@ use crate::admin::pages::visit::OrganizationVisit;
 use crate::admin::problem::Problem;
 use crate::members::Role;
 use crate::secret::{SecretName, SecretValue, ValueError};
-use crate::vault::{Edit, SecretView, VaultError};
+use crate::vault::{SecretView, VaultError};
 
 /// Why domains and limits do not change alone.
 const WHY: &str = "Allowed domains and limits change only together with the value: whoever may say where it goes has to know it";
@@ -33,9 +33,22 @@ pub(in crate::admin::pages) async fn show(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let secret = present(&state, &visit.organization, &called)?;
-    let told = done::told(&Query::parse(query.as_deref()));
-    let sheet = Sheet { state: &state, visit: &visit, draft: Draft::of(&secret), secret, faults: Faults::default(), told };
-    Ok(sheet.answer(StatusCode::OK))
+    let (path, query) = (path(&visit, &secret.name), Query::parse(query.as_deref()));
+    let Some(kept) = state.drafts.find((&visit.visit, &path), &query) else {
+        let (draft, told) = (Draft::of(&secret), done::told(&query));
+        let sheet = Sheet { state: &state, visit: &visit, draft, secret, faults: &Faults::default(), told };
+        return Ok(sheet.answer(StatusCode::OK));
+    };
+    let mut draft = Draft::read(&kept.form);
+    // What moved it is told at the value, which has to be given then.
+    draft.new_value |= kept.faults.of("value").is_some();
+    let told = if kept.status == StatusCode::PRECONDITION_FAILED {
+        stale(&secret)
+    } else {
+        html! {}
+    };
+    let sheet = Sheet { state: &state, visit: &visit, draft, secret, faults: &kept.faults, told };
+    Ok(sheet.answer(kept.status))
 }
 
 /// `POST /organizations/{organization}/secrets/{name}`
@@ -46,20 +59,36 @@ pub(in crate::admin::pages) async fn submit(
     form: Form,
 ) -> Result<Response, Problem> {
     let secret = present(&state, &visit.organization, &called)?;
-    let mut draft = Draft::read(&form);
+    let (draft, seen) = (Draft::read(&form), revision(&form)?);
     let mut faults = Faults::default();
-    let seen: u64 = revision(&form)?;
     let parsed = draft.parse(&mut faults);
     if moves(&parsed, &secret) && !draft.new_value {
-        draft.new_value = true;
         faults.add("value", WHY);
     }
     let value = value(&form, &draft, &mut faults);
-    let sheet = Sheet { state: &state, visit: &visit, secret, draft, faults, told: html! {} };
-    if !sheet.faults.is_empty() {
-        return Ok(sheet.answer(StatusCode::UNPROCESSABLE_ENTITY));
+    let again = |form, faults, status| state.drafts.keep((&visit.visit, &path(&visit, &secret.name)), form, faults, status);
+    if !faults.is_empty() {
+        return again(form, faults, StatusCode::UNPROCESSABLE_ENTITY);
     }
-    sheet.save(parsed, value, seen).await
+    let cut = value.as_ref().is_some_and(|(_, cut)| *cut);
+    let edit = parsed.into_edit(value.map(|(value, _)| value));
+    let by = visit.visit.principal.name();
+    match state.vault.edit(&visit.organization, &secret.name, edit, Some(seen), by).await {
+        Ok(saved) => {
+            let told = done::query(Done::Saved, &saved.name, cut);
+            Ok(Redirect::to(&format!("{}{told}", path(&visit, &saved.name))).into_response())
+        }
+        Err(taken @ VaultError::NameTaken { .. }) => {
+            faults.add("name", taken);
+            again(form, faults, StatusCode::CONFLICT)
+        }
+        Err(VaultError::RevisionStale { .. }) => again(form, faults, StatusCode::PRECONDITION_FAILED),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn path(visit: &OrganizationVisit, name: &SecretName) -> String {
+    format!("/organizations/{}/secrets/{name}", visit.organization)
 }
 
 /// Whether the form asks for what takes a new value.
@@ -88,42 +117,12 @@ struct Sheet<'a> {
     visit: &'a OrganizationVisit,
     secret: SecretView,
     draft: Draft,
-    faults: Faults,
+    faults: &'a Faults,
     /// What stands above everything.
     told: Markup,
 }
 
 impl Sheet<'_> {
-    async fn save(mut self, parsed: Parsed, value: Option<(SecretValue, bool)>, seen: u64) -> Result<Response, Problem> {
-        let cut = value.as_ref().is_some_and(|(_, cut)| *cut);
-        let edit = Edit {
-            name: parsed.name,
-            description: parsed.description,
-            value: value.map(|(value, _)| value),
-            allowed_domains: parsed.domains,
-            limits: parsed.limits,
-        };
-        let by = self.visit.visit.principal.name();
-        match self.state.vault.edit(&self.visit.organization, &self.secret.name, edit, Some(seen), by).await {
-            Ok(saved) => Ok(self.saved(&saved.name, cut)),
-            Err(taken @ VaultError::NameTaken { .. }) => {
-                self.faults.add("name", taken);
-                Ok(self.answer(StatusCode::CONFLICT))
-            }
-            Err(VaultError::RevisionStale { current }) => {
-                self.told = stale(&current);
-                self.secret = *current;
-                Ok(self.answer(StatusCode::PRECONDITION_FAILED))
-            }
-            Err(other) => Err(other.into()),
-        }
-    }
-
-    fn saved(&self, name: &SecretName, cut: bool) -> Response {
-        let told = done::query(Done::Saved, name, cut);
-        Redirect::to(&format!("/organizations/{}/secrets/{name}{told}", self.visit.organization)).into_response()
-    }
-
     fn answer(&self, status: StatusCode) -> Response {
         let OrganizationVisit { visit, organization } = self.visit;
         let may_edit = visit.may(Role::Editor);
@@ -154,7 +153,7 @@ impl Sheet<'_> {
     fn form(&self) -> Markup {
         let organization = &self.visit.organization;
         let seen = facts::seen(self.state, &self.secret);
-        let fields = Fields { organization, draft: &self.draft, faults: &self.faults, seen: &seen };
+        let fields = Fields { organization, draft: &self.draft, faults: self.faults, seen: &seen };
         html! {
             form.form method="post" action={ "/organizations/" (organization) "/secrets/" (self.secret.name) } autocomplete="off" data-secret {
                 (self.visit.visit.csrf())
@@ -180,10 +179,10 @@ impl Sheet<'_> {
             fieldset.panel.value {
                 legend { "Value" }
                 p.mask { span aria-hidden="true" { (MASK) } span.visually-hidden { "The stored value is hidden." } }
-                label.check {
-                    input.switch #new_value type="checkbox" name="new_value" value="yes" checked[self.draft.new_value] autocomplete="off";
-                    span { "Enable value editing" small { "Off, the stored value stays. Allowed domains and limits change only together with a new value." } }
-                }
+                (tick(&html! {
+                    input.switch #new_value type="checkbox" name="new_value" value="yes" checked[self.draft.new_value] autocomplete="off"
+                        aria-describedby="new_value-help";
+                }, "new_value", "Enable value editing", "Off, the stored value stays. Allowed domains and limits change only together with a new value."))
                 p.hint data-why hidden role="status" { (WHY) "." }
                 div.value-new { (fields.value(false)) }
             }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::draft::Draft;
-use crate::admin::pages::form::{Faults, Field};
+use crate::admin::pages::form::{Faults, Field, tick};
 use crate::admin::pages::icon;
 use crate::secret::{OrganizationName, Surface};
 
@@ -79,13 +79,10 @@ impl Fields<'_> {
                 div.section {
                     (self.surfaces())
                     (Field::new("headers", "Only in these headers", self.faults).optional().hint(headers).lines("input-mono", 2, &self.draft.headers))
-                    label.check {
-                        input type="checkbox" name="url_encoded" value="yes" checked[self.draft.url_encoded];
-                        span {
-                            "The value is percent-encoded already"
-                            small { "For webhook paths and SAS tokens: it goes into a path or query as it is, its slashes included." }
-                        }
-                    }
+                    (tick(&html! {
+                        input #url_encoded type="checkbox" name="url_encoded" value="yes" checked[self.draft.url_encoded] aria-describedby="url_encoded-help";
+                    }, "url_encoded", "The value is percent-encoded already",
+                        "For webhook paths and SAS tokens: it goes into a path or query as it is, its slashes included."))
                 }
             }
         }

@@ -174,7 +174,15 @@ impl List {
     fn nothing_yet(&self) -> Markup {
         let text =
             "A secret is a value such as an API key or a token. Store it here, and requests name it instead of holding it.";
-        empty(icon::KEY, "No secrets yet", text, &html! { @if self.may_edit { (self.create()) } })
+        empty(
+            icon::KEY,
+            "No secrets yet",
+            text,
+            &html! {
+                @if self.may_edit { (self.create()) }
+                a.button.button-quiet href={ (self.path()) "/welcome" } { "Show me the first steps" }
+            },
+        )
     }
 
     fn tools(&self) -> Markup {
