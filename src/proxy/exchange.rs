@@ -42,6 +42,8 @@ pub(super) struct Visit<'a> {
     pub(super) speech: Speech,
     /// The request itself, for what is written down later.
     pub(super) about: About<'a>,
+    /// Another protocol is asked for by extended CONNECT, as an upstream of HTTP/2 may know it too.
+    pub(super) by_connect: bool,
 }
 
 /// What was found in a request, for the audit trail; filled in as the road goes.
@@ -98,7 +100,8 @@ pub(super) async fn exchange(
     let waits = Instant::now();
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
     // Both need a connection of their own.
-    let speech = if client_upgrade.is_some() || negotiates { Speech::Http1 } else { visit.speech };
+    let needs_own = negotiates || (client_upgrade.is_some() && !visit.by_connect);
+    let speech = if needs_own { Speech::Http1 } else { visit.speech };
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
     cleartext(visit, &lane, seen)?;
     let socket = socket.map(|surfaces| Socket::new(visit, surfaces, cleartext_for(visit, &lane)));

@@ -23,6 +23,7 @@ mod fields;
 mod frames;
 mod front;
 mod gate;
+mod grpc;
 mod holding;
 mod http2;
 mod intercept;

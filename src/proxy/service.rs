@@ -23,7 +23,7 @@ use super::front::Client;
 use super::gate::{Bounds, Control, Gate, REFUSED, RefusedLine};
 use super::late::About;
 use super::received::Received;
-use super::{error, fields, stream_head, tunnel, websocket, wire};
+use super::{error, fields, grpc, stream_head, tunnel, websocket, wire};
 use crate::audit;
 use crate::inject::{self, Code, Refusal};
 use crate::origin::{Authority, Origin, Scheme};
@@ -169,6 +169,7 @@ impl Visitor {
             caller: None,
             origin: None,
         };
+        let is_grpc = self.is_http2 && grpc::is_call(request.headers());
         let mut seen = exchange::Seen::default();
         let is_last = asked.refused.is_some();
         if is_last {
@@ -192,7 +193,10 @@ impl Visitor {
         self.write_down(&case, &seen, &outcome, hint.as_deref());
         let mut response = outcome.unwrap_or_else(|refusal| {
             let target = case.origin.as_ref().map(ToString::to_string);
-            let response = error::respond(&refusal, &case.id, target.as_deref(), hint.as_deref());
+            let mut response = error::respond(&refusal, &case.id, target.as_deref(), hint.as_deref());
+            if is_grpc {
+                response = grpc::told(response, &refusal);
+            }
             let closes = !self.is_http2 && (is_last || refusal.code == Code::Overloaded);
             if closes { error::closing(response) } else { response }
         });
@@ -244,8 +248,9 @@ impl Visitor {
         };
         case.origin = Some(origin.clone());
         let (door, pinned, speech) = (&self.door, &self.pinned, self.speech);
+        let by_connect = self.is_http2;
         let about = About { id: &case.id, began: case.began, method: &case.method, uri: &case.uri };
-        let visit = Visit { door, caller: &caller, origin: &origin, control, pinned, speech, about };
+        let visit = Visit { door, caller: &caller, origin: &origin, control, pinned, speech, by_connect, about };
         exchange::exchange(&visit, request, seen).await
     }
 

@@ -9,6 +9,7 @@ use sha1::{Digest, Sha1};
 
 use super::answer::Answer;
 use crate::inject::{Code, Refusal};
+use crate::upstream::Agreed;
 
 /// What every server appends to a key before it hashes it (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -34,7 +35,10 @@ impl Key {
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
-        self.check(response.headers())?;
+        // An upstream that knows extended CONNECT has seen no key.
+        if response.extensions_mut().remove::<Agreed>().is_none() {
+            self.check(response.headers())?;
+        }
         *response.status_mut() = StatusCode::OK;
         for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
             response.headers_mut().remove(name);

@@ -1,7 +1,7 @@
 //! What carries one exchange: an HTTP/1.1 connection of its own, or a stream of an HTTP/2 connection.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -59,7 +59,15 @@ where
                     return Sent::Impossible;
                 }
                 request.body_mut().may_be_stopped();
-                place.send(request).await
+                let switches = request.method() == Method::CONNECT;
+                let mut sent = place.send(request).await;
+                if let Sent::Answered(response) = &mut sent
+                    && switches
+                    && response.status() == StatusCode::OK
+                {
+                    shape::switched(response);
+                }
+                sent
             }
         }
     }

@@ -60,6 +60,15 @@ pub enum Error {
         /// What went wrong.
         cause: String,
     },
+    /// The upstream ended the stream of its response before it was complete (HTTP/2).
+    #[error("{origin} broke its response off: {fault}")]
+    Reset {
+        /// The origin.
+        origin: Origin,
+        /// Why, for whoever has to end a stream for the same reason.
+        #[source]
+        fault: h2::Error,
+    },
     /// The upstream took too long.
     #[error("{origin} took longer than {limit:?} {wait}; {} sets the limit", wait.setting())]
     Timeout {
@@ -120,7 +129,7 @@ pub enum Kind {
     Refused,
     /// [`Error::Tls`].
     Tls,
-    /// [`Error::Protocol`].
+    /// [`Error::Protocol`] and [`Error::Reset`].
     Protocol,
     /// [`Error::Timeout`].
     Timeout,
@@ -144,7 +153,7 @@ impl Error {
             Self::Denied(_) => Kind::Denied,
             Self::Refused { .. } | Self::NextProxy { .. } => Kind::Refused,
             Self::Tls { .. } => Kind::Tls,
-            Self::Protocol { .. } => Kind::Protocol,
+            Self::Protocol { .. } | Self::Reset { .. } => Kind::Protocol,
             Self::Timeout { .. } => Kind::Timeout,
             Self::OwnBody(_) => Kind::OwnBody,
         }

@@ -22,6 +22,7 @@ use super::progress::Progress;
 use super::resolve::Route;
 use super::returning::Returning;
 use super::sending::Sending;
+use super::shape;
 use crate::origin::Scheme;
 
 /// One exchange, whichever connections it takes.
@@ -76,6 +77,9 @@ where
         request: Request<Sending<B>>,
         was_there: bool,
     ) -> Result<Response<Returning<B>>, Error> {
+        if shape::wants_switch(&request) {
+            carrier = Box::pin(self.that_can_switch(carrier)).await?;
+        }
         let without_content = request.body().is_end_stream().then(|| head_of(&request));
         let second = match self.attempt(&mut carrier, request).await? {
             Sent::Answered(response) => return Ok(self.returning(response, carrier)),
@@ -101,6 +105,19 @@ where
             Sent::Answered(response) => Ok(self.returning(response, carrier)),
             other => Err(self.unanswered(&other)),
         }
+    }
+
+    /// A connection on which another protocol can be asked for.
+    async fn that_can_switch(&self, mut carrier: Carrier<B>) -> Result<Carrier<B>, Error> {
+        if let Carrier::Shared(place) = &mut carrier {
+            let limit = self.upstream.settings.head_timeout;
+            let knows = tokio::time::timeout(limit, place.knows_extended_connect()).await;
+            let late = |_| Error::Timeout { origin: self.key.origin.clone(), wait: Wait::Head, limit };
+            if !knows.map_err(late)? {
+                return self.reconnect(Speech::Http1).await;
+            }
+        }
+        Ok(carrier)
     }
 
     fn prepared(&self, request: Request<B>) -> Request<Sending<B>> {

@@ -34,10 +34,12 @@ impl<B> Pinned<B> {
         Self(Arc::new(Mutex::new(None)))
     }
 
-    /// Takes the connection, if it is for `key`.
+    /// Takes the connection, if it is for the tenant and origin of `key`: whatever it was made for, what it was
+    /// authenticated for is this client's.
     pub(super) fn take(&self, key: &Key) -> Option<Connection<B>> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.take_if(|(held, _)| held == key).map(|(_, connection)| connection)
+        let is_meant = |held: &Key| held.tenant == key.tenant && held.origin == key.origin;
+        slot.take_if(|(held, _)| is_meant(held)).map(|(_, connection)| connection)
     }
 
     pub(super) fn put(&self, key: Key, connection: Connection<B>) {

@@ -47,5 +47,6 @@ pub use next_proxy::{Credentials, Names, NextProxy, NextProxyFault, NextProxyPro
 pub use own_ends::OwnEnds;
 pub use returning::Returning;
 pub use settings::{ResolveTo, Settings};
-pub use stream::Stream;
+pub use shape::Agreed;
+pub use stream::{Stream, Tunnel};
 pub use tls_fault::TlsFault;

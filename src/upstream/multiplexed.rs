@@ -183,6 +183,11 @@ impl<B> Place<B> {
         self.0.sender.is_closed()
     }
 
+    /// Whether the upstream knows extended CONNECT; its first frame is waited for.
+    pub(super) async fn knows_extended_connect(&mut self) -> bool {
+        matches!(self.0.greeting().await, Greeting::Settings { extended_connect: true, .. })
+    }
+
     /// For how long nobody had used the connection before this stream.
     pub(super) fn rested(&self) -> Duration {
         if self.0.streams() > 1 { Duration::ZERO } else { self.0.load.since().elapsed() }

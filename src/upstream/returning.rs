@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::Reason;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -87,6 +88,21 @@ impl<B> Returning<B> {
         }
     }
 
+    fn broken_by(&self, error: &hyper::Error) -> Error {
+        use std::error::Error as _;
+        let reason = error.source().and_then(|source| source.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
+        match reason {
+            // These say that nothing was done, and would have a client try again.
+            Some(Reason::NO_ERROR | Reason::REFUSED_STREAM | Reason::HTTP_1_1_REQUIRED) | None => {
+                self.broken(format!("its response broke off ({error})"))
+            }
+            Some(reason) => match self.request.take_failure() {
+                Some(failure) => Error::OwnBody(failure),
+                None => Error::Reset { origin: self.way_home.key.origin.clone(), fault: reason.into() },
+            },
+        }
+    }
+
     fn broken(&self, cause: String) -> Error {
         match self.request.take_failure() {
             Some(failure) => Error::OwnBody(failure),
@@ -119,7 +135,7 @@ impl<B> Body for Returning<B> {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = this.broken(format!("its response broke off ({error})"));
+                let error = this.broken_by(&error);
                 this.fail(error)
             }
             Poll::Ready(None) if this.is_cut() => {

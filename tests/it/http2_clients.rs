@@ -275,6 +275,23 @@ async fn a_websocket_over_http2_becomes_an_upgrade_where_the_upstream_knows_no_o
     assert_eq!(status, 502);
 }
 
+#[tokio::test]
+async fn a_websocket_over_http2_stays_one_where_the_upstream_knows_it() {
+    let Http2World { world, h2, .. } = Http2World::new(|_| Does::Echoes).await;
+    let client = world.http2(H2).await;
+    let (status, _, mut stream, mut content) = websocket(&client, H2, "/ws").await;
+    assert_eq!(status, 200);
+    for _ in 0..2 {
+        stream.send_data(Bytes::from_static(b"{secrets.crm.apiKey}"), false).expect("sent");
+        assert_eq!(soon(content.data()).await.expect("more").expect("no fault"), "{secrets.crm.apiKey}", "relayed as it is");
+    }
+    stream.send_data(Bytes::new(), true).expect("sent");
+    let got = h2.ended(1).await.remove(0);
+    assert_eq!((got.protocol.as_deref(), got.uri.path(), got.field("x-key").as_str()), (Some("websocket"), "/ws", VALUE));
+    assert!(!got.fields.contains_key("sec-websocket-key") && !got.fields.contains_key("upgrade"), "{got:?}");
+    assert_eq!(h2.connections(), 1);
+}
+
 fn accept_of(key: &str) -> String {
     use base64::Engine;
     use sha1::Digest;

@@ -51,9 +51,13 @@ async fn a_request_that_authenticates_its_connection_has_one_of_its_own() {
     let Http2World { world, h2, .. } = Http2World::new(ok).await;
     let mut stream = world.tls(H2).await;
     let request = format!("GET / HTTP/1.1\r\nHost: {H2}\r\nAuthorization: Negotiate abc\r\n\r\n");
-    // The origin answers everything in HTTP/1.1 with a switch that nobody asked for.
-    assert_eq!(exchange(&mut stream, &request).await.refusal(), "upstream_protocol");
-    assert_eq!(h2.received().len(), 0);
+    assert_eq!(exchange(&mut stream, &request).await.text(), "own");
+    // It stays this client's, also without being asked for.
+    for _ in 0..2 {
+        assert_eq!(exchange(&mut stream, &format!("GET / HTTP/1.1\r\nHost: {H2}\r\n\r\n")).await.text(), "own");
+    }
+    assert_eq!((h2.received().len(), h2.connections()), (0, 1));
+    assert_eq!(world.send_tls(H2, &format!("GET / HTTP/1.1\r\nHost: {H2}\r\n\r\n")).await.text(), "ok");
 }
 
 fn kinds(uri: &Uri) -> Does {

@@ -15,6 +15,7 @@ mod clients;
 mod commands;
 mod doctor;
 mod front;
+mod grpc;
 mod heads;
 mod hosts;
 mod http2_clients;

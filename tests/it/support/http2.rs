@@ -24,6 +24,8 @@ pub const H2_PLAIN: &str = "h2-plain.crm.example.com";
 /// One request as it came in.
 #[derive(Clone, Debug)]
 pub struct Received {
+    /// `:protocol` of an extended CONNECT.
+    pub protocol: Option<String>,
     pub uri: Uri,
     pub fields: HeaderMap,
     pub body: Vec<u8>,
@@ -86,8 +88,11 @@ impl Http2Origin {
                             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                                 serve(stream, does, record).await;
                             } else {
-                                // Only requests that want another protocol come here.
-                                let script: Script = super::origin::raw(SWITCH, false);
+                                // Only requests that need a connection of their own come here.
+                                let script: Script = Arc::new(|request: &super::origin::Received| {
+                                    let answer = if request.fields("upgrade").is_empty() { KEEP } else { SWITCH };
+                                    (answer.into(), false)
+                                });
                                 super::origin::serve(stream, number, &script, &Mutex::default()).await;
                             }
                         }
@@ -119,6 +124,7 @@ impl Http2Origin {
     }
 }
 
+const KEEP: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown";
 const SWITCH: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
 
@@ -138,7 +144,8 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         Does::Echoes | Does::Hangs => respond.send_response(Response::new(()), false).ok(),
         _ => None,
     };
-    let mut received = Received { uri: head.uri, fields: head.headers, body: Vec::new(), trailers: None, broken: None };
+    let protocol = head.extensions.get::<h2::ext::Protocol>().map(|protocol| protocol.as_str().to_owned());
+    let mut received = Received { protocol, uri: head.uri, fields: head.headers, body: Vec::new(), trailers: None, broken: None };
     while let Some(chunk) = content.data().await {
         match chunk {
             Ok(chunk) => {
