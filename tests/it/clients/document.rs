@@ -29,6 +29,7 @@ not enough the table says what is. `subrosa doctor` tries what is installed on a
 const FOOT: &str = "
 - *address*: the target is an IP address; clients without it send those of this machine past every proxy.
 - *bearer* and *basic*: `Authorization`. *upgrade*: path, query and fields of a WebSocket's handshake.
+  *metadata*: gRPC's, in unary calls and streams either way; messages stay as they are.
 - What a client shows of a refusal is its problem document (`domain_restricted`, with the sentence that helps), except
   where the notes say otherwise.
 

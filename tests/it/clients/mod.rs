@@ -7,6 +7,7 @@
 //! (`quirks`).
 
 mod document;
+mod grpc;
 mod origins;
 mod quirks;
 mod rows;
@@ -37,7 +38,7 @@ struct Row {
     sends_token: bool,
     /// What its user sees of the refusal.
     shows: &'static str,
-    /// What answers it.
+    /// What answers it; gRPC has an origin of its own.
     origin: fn(&Path) -> Script,
     /// What it needs beyond `subrosa run`, for its users.
     needs: &'static str,
@@ -57,13 +58,18 @@ fn tools() -> PathBuf {
 async fn world(sends_token: bool, origin: fn(&Path) -> Script) -> (World, tempfile::TempDir) {
     let place = tempfile::tempdir().expect("a directory");
     let world = World::with("allow = [\"127.0.0.0/8\"]\n", origin(place.path())).await;
+    prepare(&world, sends_token).await;
+    (world, place)
+}
+
+/// What drivers find: a secret for any host, a token, Node's packages.
+async fn prepare(world: &World, sends_token: bool) {
     world.proxy.create_secret("open", VALUE, &[]).await;
     if sends_token {
         let token = world.proxy.must(&["runner", "create", "clients"], "").await;
         std::fs::write(world.proxy.path("token"), token).expect("written");
     }
     std::os::unix::fs::symlink(tools().join("node/node_modules"), world.proxy.path("node_modules")).expect("linked");
-    (world, place)
 }
 
 /// Runs a driver through `subrosa run`, in the proxy's directory. `changes` are `NAME` to unset and
@@ -125,6 +131,9 @@ async fn every_step_fails_when_its_surface_is_switched_off() {
 
 /// Runs a row: every step arrives with the value in place, and of what is refused nothing does.
 async fn prove(row: &Row) {
+    if row.steps == [Step::Metadata] {
+        return grpc::prove(row).await;
+    }
     let (world, _place) = world(row.sends_token, row.origin).await;
     let output = drive(&world, row.command, row.driver, row.more, &[]).await;
     let said = said(&output);

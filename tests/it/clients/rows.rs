@@ -55,6 +55,14 @@ tests [
         quirks: &[quirks::CURL_GLOBS, quirks::CURL_HIDES, quirks::CURL_AND_407],
         ..PLAIN
     },
+    curl_http2 => Row {
+        client: "curl, HTTP/2",
+        command: &["sh"],
+        driver: "curl.sh",
+        more: &["--http2"],
+        version: Some("2"),
+        ..PLAIN
+    },
     wget => Row {
         client: "GNU Wget",
         command: &["sh"],
@@ -70,6 +78,15 @@ tests [
         driver: "python-httpx.py",
         more: &["h1"],
         version: Some("1.1"),
+        ..PLAIN
+    },
+    python_httpx_http2 => Row {
+        client: "Python httpx, HTTP/2",
+        command: &[PYTHON],
+        driver: "python-httpx.py",
+        more: &["h2"],
+        version: Some("2"),
+        needs: "`Client(http2=True)`",
         ..PLAIN
     },
     python_aiohttp => Row {
@@ -146,6 +163,7 @@ clients [
         client: "Java HttpClient",
         command: &["java"],
         driver: "java.java",
+        version: Some("HTTP_2"),
         steps: SINGLE,
         needs: "a `Proxy-Authorization` field where a token is needed",
         quirks: &[quirks::JAVA_BRACES, quirks::JAVA_AUTHENTICATOR],
@@ -163,6 +181,7 @@ clients [
         client: "Go net/http",
         command: &["go", "run"],
         driver: "go.go",
+        version: Some("HTTP/2.0"),
         steps: NAMED,
         quirks: &[quirks::GO_LOOPBACK],
         ..PLAIN
@@ -189,6 +208,7 @@ clients [
     rust_reqwest => Row {
         client: "Rust reqwest",
         command: &["$TOOLS/reqwest/debug/reqwest-driver"],
+        version: Some("HTTP/2.0"),
         needs: "the system's roots (`rustls-tls-native-roots` or `native-tls`)",
         ..PLAIN
     },
@@ -238,6 +258,14 @@ clients [
         steps: &[Step::WebSocket],
         origin: origins::websocket,
         needs: "an agent, as `https-proxy-agent` makes",
+        ..PLAIN
+    },
+    grpcio => Row {
+        client: "Python grpcio",
+        command: &[PYTHON],
+        driver: "python-grpcio.py",
+        steps: &[Step::Metadata],
+        shows: "PERMISSION_DENIED",
         ..PLAIN
     },
 ]

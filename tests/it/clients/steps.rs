@@ -26,6 +26,8 @@ pub(super) enum Step {
     WebSocket,
     /// Basic credentials, in requests that are the client's own idea.
     OwnBasic,
+    /// gRPC's metadata, in calls of every kind; proved by `grpc`.
+    Metadata,
     /// A token, likewise.
     OwnBearer,
     /// A header, likewise.
@@ -61,6 +63,7 @@ impl Step {
             Self::Multipart => "multipart",
             Self::Address => "address",
             Self::WebSocket => "upgrade",
+            Self::Metadata => "metadata",
         }
     }
 
@@ -93,7 +96,7 @@ impl Step {
                 request.line().starts_with(&format!("GET /v1/ws/{ENCODED}/x?k={ENCODED} "))
                     && request.fields("x-api-key") == [VALUE]
             }
-            Self::OwnBasic | Self::OwnBearer | Self::OwnHeader => unreachable!("looked at above"),
+            Self::OwnBasic | Self::OwnBearer | Self::OwnHeader | Self::Metadata => unreachable!("looked at elsewhere"),
         };
         if right { Ok(()) } else { Err(format!("this came:\n{}{text}", request.head)) }
     }

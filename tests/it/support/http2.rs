@@ -58,6 +58,8 @@ pub enum Does {
     Resets(Reason),
     /// Sends back what it received, as it comes.
     Echoes,
+    /// The same for gRPC: every message goes back, and the call ends well.
+    Calls,
     /// Answers with a head and nothing more.
     Hangs,
     /// Answers with content without end, as fast as it is taken, until the client has enough.
@@ -141,6 +143,10 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, does: fn(&Uri) -> D
 async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, does: Does, record: Arc<Mutex<Vec<Received>>>) {
     let (head, mut content) = request.into_parts();
     let mut early = match does {
+        Does::Calls => {
+            let head = Response::builder().header("content-type", "application/grpc").body(()).expect("a response");
+            respond.send_response(head, false).ok()
+        }
         Does::Echoes | Does::Hangs => respond.send_response(Response::new(()), false).ok(),
         _ => None,
     };
@@ -151,7 +157,7 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
             Ok(chunk) => {
                 let _ = content.flow_control().release_capacity(chunk.len());
                 received.body.extend_from_slice(&chunk);
-                if let (Does::Echoes, Some(stream)) = (&does, &mut early) {
+                if let (Does::Echoes | Does::Calls, Some(stream)) = (&does, &mut early) {
                     let _ = stream.send_data(chunk, false);
                 }
             }
@@ -199,6 +205,12 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, 
         Does::Echoes => {
             if let Some(mut stream) = early {
                 let _ = stream.send_data(Bytes::new(), true);
+            }
+        }
+        Does::Calls => {
+            if let Some(mut stream) = early {
+                let ended = [("grpc-status".parse().expect("a name"), "0".parse().expect("a value"))];
+                let _ = stream.send_trailers(ended.into_iter().collect());
             }
         }
         Does::Floods => {
