@@ -1,6 +1,7 @@
 //! What comes out about a request after it was written down: a content that streams may hold
 //! secrets, or be refused, when its answer has long begun. It is written down once more at its end.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -17,6 +18,7 @@ use crate::origin::Origin;
 #[derive(Clone, Copy)]
 pub(super) struct About<'a> {
     pub(super) id: &'a str,
+    pub(super) client: Option<SocketAddr>,
     pub(super) began: Instant,
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
@@ -25,6 +27,7 @@ pub(super) struct About<'a> {
 /// The same, kept beyond the road.
 pub(super) struct Told {
     request_id: String,
+    client: Option<SocketAddr>,
     method: Method,
     url: String,
     began: Instant,
@@ -34,9 +37,10 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn of(visit: &Visit<'_>) -> Self {
-        let About { id, began, method, uri } = visit.about;
+        let About { id, client, began, method, uri } = visit.about;
         Self {
             request_id: id.to_owned(),
+            client,
             method: method.clone(),
             url: uri.to_string(),
             began,
@@ -53,6 +57,7 @@ impl Told {
         let secrets: Vec<_> = receipt.injected.iter().cloned().chain(refused).collect();
         shared.audit.record(&Entry {
             request_id: &self.request_id,
+            client: self.client,
             runner: self.caller.runner_name(),
             organization: Some(&self.caller.organization),
             method: self.method.as_str(),

@@ -7,7 +7,7 @@ use super::client_auth::Caller;
 use super::context::Door;
 use super::front::Client;
 use crate::audit;
-use crate::inject::Refusal;
+use crate::inject::{Reasons, Refusal};
 use crate::origin::{Authority, Origin, Scheme};
 
 /// What is known of it.
@@ -36,6 +36,7 @@ impl RefusedTunnel<'_> {
             origin: origin.as_ref().map(ToString::to_string).as_deref(),
             host: origin.as_ref().map(|origin| &origin.host),
             secrets: &secrets,
+            unsearched: Reasons::default(),
             outcome,
             code: Some(refusal.code),
             detail: Some(&refusal.detail),

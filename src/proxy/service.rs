@@ -249,7 +249,7 @@ impl Visitor {
         case.origin = Some(origin.clone());
         let (door, pinned, speech) = (&self.door, &self.pinned, self.speech);
         let by_connect = self.is_http2;
-        let about = About { id: &case.id, began: case.began, method: &case.method, uri: &case.uri };
+        let about = About { id: &case.id, client: self.client(), began: case.began, method: &case.method, uri: &case.uri };
         let visit = Visit { door, caller: &caller, origin: &origin, control, pinned, speech, by_connect, about };
         exchange::exchange(&visit, request, seen).await
     }

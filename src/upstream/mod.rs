@@ -48,5 +48,5 @@ pub use own_ends::OwnEnds;
 pub use returning::Returning;
 pub use settings::{ResolveTo, Settings};
 pub use shape::Agreed;
-pub use stream::{Stream, Tunnel};
+pub use stream::Stream;
 pub use tls_fault::TlsFault;
