@@ -197,8 +197,8 @@ async fn open_activity(
     let (activity, keeper) = Activity::open(store, ledger.sealer().clone(), settings, handed).await?;
     let alive = readiness.alive("activity");
     tokio::spawn(async move {
+        let _alive = alive;
         keeper.run().await;
-        alive.ended();
     });
     Ok((audit, Arc::new(activity)))
 }

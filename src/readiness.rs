@@ -31,10 +31,9 @@ impl Readiness {
         self.faults_by_part().iter().map(|(part, reason)| (part.clone(), reason.clone())).collect()
     }
 
-    /// Says that `part` has died, should what this answers be dropped without
-    /// [having been told](Alive::ended) that it ends in order.
+    /// Says that `part` has died, should what this answers be dropped by a panic.
     pub fn alive(&self, part: impl Into<String>) -> Alive {
-        Alive { readiness: self.clone(), part: part.into(), in_order: false }
+        Alive { readiness: self.clone(), part: part.into() }
     }
 
     fn faults_by_part(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
@@ -47,19 +46,11 @@ impl Readiness {
 pub struct Alive {
     readiness: Readiness,
     part: String,
-    in_order: bool,
-}
-
-impl Alive {
-    /// It ends because it was told to.
-    pub fn ended(mut self) {
-        self.in_order = true;
-    }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        if !self.in_order {
+        if std::thread::panicking() {
             tracing::error!(part = self.part, "a part of the server has died; restart subrosa");
             self.readiness.fault(&self.part, "it has died; restart subrosa");
         }
@@ -83,7 +74,7 @@ mod tests {
     #[test]
     fn a_part_that_dies_is_told_and_one_that_ends_is_not() {
         let readiness = Readiness::new();
-        readiness.alive("worker-0").ended();
+        drop(readiness.alive("worker-0"));
         assert_eq!(readiness.faults(), []);
         let died = readiness.alive("worker-1");
         let outcome = std::thread::spawn(move || {

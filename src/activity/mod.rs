@@ -39,6 +39,8 @@ use crate::seal::Sealer;
 use crate::secret::{OrganizationName, RunnerName, SecretName};
 use crate::store::{Backend, StoreError};
 
+/// How many may follow at a time.
+const FOLLOWERS: usize = 64;
 /// How many entries a follower may lag behind.
 const FOLLOWERS_LAG: usize = 1_024;
 
@@ -147,9 +149,10 @@ impl Activity {
         Walk::new(Arc::clone(&self.inner), organization.clone(), filter, None)
     }
 
-    /// Every entry from now on, of all organizations. A receiver that lags is told how much it missed.
-    pub fn follow(&self) -> broadcast::Receiver<Found> {
-        self.inner.followers.subscribe()
+    /// Every entry from now on, of all organizations; `None` while too many follow. A receiver that lags
+    /// is told how much it missed.
+    pub fn follow(&self) -> Option<broadcast::Receiver<Found>> {
+        (self.inner.followers.receiver_count() < FOLLOWERS).then(|| self.inner.followers.subscribe())
     }
 
     /// What came of a secret lately; `None` when nothing did.

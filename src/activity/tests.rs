@@ -186,7 +186,7 @@ async fn whole_batches_go_by_number_and_by_age() {
 #[tokio::test]
 async fn nothing_is_kept_where_nothing_is_to_be_kept() {
     let place = open(&memory().await, "local", 0).await;
-    let mut live = place.activity.follow();
+    let mut live = place.activity.follow().expect("nobody follows yet");
     place.requests(0, 100).await;
     assert_eq!(place.stored().await, []);
     assert_eq!((live.recv().await.expect("one").id(), live.len()), (None, 99));
@@ -222,7 +222,7 @@ async fn a_page_says_when_it_stopped_early_and_goes_on_from_there() {
     let place = open(&memory().await, "local", 100_000).await;
     place.requests(0, 1).await;
     for _ in 0..6 {
-        place.requests(1_000_000, 4_000).await;
+        place.requests(1_000_000, 400).await;
     }
     let filter = Filter { text: Some("/0".to_owned()), ..Filter::default() };
     let page = place.activity.page(&home(), filter.clone(), None, 10).await.expect("reads");
@@ -261,7 +261,7 @@ async fn organizations_see_their_own() {
 #[tokio::test]
 async fn followers_hear_what_is_kept_and_how_much_they_missed() {
     let place = open(&memory().await, "local", 10_000).await;
-    let mut live = place.activity.follow();
+    let mut live = place.activity.follow().expect("nobody follows yet");
     place.requests(0, 1).await;
     let first = live.recv().await.expect("one");
     assert_eq!((url(&first), first.id().as_deref()), ("/0".to_owned(), Some("local-1")));

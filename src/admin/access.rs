@@ -126,6 +126,11 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::DELETE, "/api/v1/organizations/{organization}/runners/{name}", ADMINISTER),
     (Method::POST, "/api/v1/organizations/{organization}/runners/{name}/token", ADMINISTER),
     (Method::POST, "/api/v1/organizations/{organization}/request-tests", CHANGE),
+    (Method::GET, "/api/v1/organizations/{organization}/activity", SEE),
+    (Method::GET, "/api/v1/organizations/{organization}/activity/export", SEE),
+    (Method::GET, "/api/v1/organizations/{organization}/activity/stream", SEE),
+    (Method::GET, "/api/v1/organizations/{organization}/secrets/{name}/usage", SEE),
+    (Method::GET, "/api/v1/organizations/{organization}/runners/{name}/usage", SEE),
 ];
 
 /// Lets a request through whose principal has the right that its route takes.

@@ -17,11 +17,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::body::MAX_CONTENT;
-use super::principal::Principal;
+use super::principal::{Principal, Standing};
 use super::problem::Problem;
 use super::session::{Csrf, Way};
 use crate::members::{Members, Person, Program, Roles, Visitor};
 use crate::origin::Authority;
+use zeroize::Zeroizing;
 
 const CSRF_FIELD: HeaderName = HeaderName::from_static("x-csrf-token");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -66,6 +67,10 @@ impl Gatekeeper {
     async fn admit(&self, mut request: Request) -> Result<Request, Refusal> {
         if let Some(token) = bearer(request.headers())? {
             let program = self.members.by_token(token).ok_or(Refusal::UnknownToken)?;
+            let (members, token) = (Arc::clone(&self.members), Zeroizing::new(token.to_vec()));
+            request.extensions_mut().insert(Standing::asked(move |organization| {
+                members.by_token(&token).is_some_and(|program| program.organization == *organization)
+            }));
             request.extensions_mut().insert(acting(&program));
             return Ok(request);
         }
@@ -74,7 +79,7 @@ impl Gatekeeper {
             check_site(request.headers())?;
         }
         let session = self.way.session(request.headers()).map(str::to_owned);
-        let known = session.and_then(|token| Some((self.members.by_session(token.as_bytes())?, Csrf::of(&token))));
+        let known = session.clone().and_then(|token| Some((self.members.by_session(token.as_bytes())?, Csrf::of(&token))));
         let Some((person, csrf)) = known else {
             request.extensions_mut().insert(Principal::nobody());
             return Ok(request);
@@ -82,6 +87,10 @@ impl Gatekeeper {
         if changes {
             request = check_csrf(request, &csrf).await?;
         }
+        let (members, token) = (Arc::clone(&self.members), Zeroizing::new(session.unwrap_or_default()));
+        request.extensions_mut().insert(Standing::asked(move |organization| {
+            members.roles_in_session(token.as_bytes()).is_some_and(|roles| roles.contains_key(organization))
+        }));
         request.extensions_mut().insert(Principal::known(person.login.as_str(), Arc::clone(&person.roles)));
         request.extensions_mut().insert(person);
         request.extensions_mut().insert(csrf);

@@ -96,6 +96,35 @@ impl Principal {
     }
 }
 
+/// Whether whoever asked may still see what they see: for answers that go on for long. Asking does
+/// not keep a session from becoming idle.
+#[derive(Clone)]
+pub(super) struct Standing(Option<Ask>);
+
+type Ask = Arc<dyn Fn(&OrganizationName) -> bool + Send + Sync>;
+
+impl Standing {
+    /// As `ask` says, each time.
+    pub(super) fn asked(ask: impl Fn(&OrganizationName) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(ask)))
+    }
+
+    /// Whether they still have a role in `organization`.
+    pub(super) fn sees(&self, organization: &OrganizationName) -> bool {
+        self.0.as_ref().is_some_and(|ask| ask(organization))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Standing {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let local = || parts.extensions.get::<Principal>().is_some_and(|principal| matches!(principal.who, Who::Local));
+        let given = parts.extensions.get::<Self>().cloned();
+        Ok(given.unwrap_or_else(|| if local() { Self::asked(|_| true) } else { Self(None) }))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = Problem;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use axum::body::Body;
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST};
 use http::{Method, Request};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -124,6 +124,11 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("POST", "/api/v1/organizations/{organization}/tokens", Administrator),
     ("DELETE", "/api/v1/organizations/{organization}/tokens/{name}", Administrator),
     ("POST", "/api/v1/organizations/{organization}/request-tests", Editor),
+    ("GET", "/api/v1/organizations/{organization}/activity", Viewer),
+    ("GET", "/api/v1/organizations/{organization}/activity/export", Viewer),
+    ("GET", "/api/v1/organizations/{organization}/activity/stream", Viewer),
+    ("GET", "/api/v1/organizations/{organization}/secrets/{name}/usage", Viewer),
+    ("GET", "/api/v1/organizations/{organization}/runners/{name}/usage", Viewer),
     // Last: whoever may do it has no session afterwards.
     ("POST", "/sign-out", SignIn),
 ];
@@ -199,6 +204,10 @@ impl World {
         };
         let response = self.router.clone().oneshot(request.body(Body::empty()).expect("a request")).await.expect("answers");
         let status = response.status().as_u16();
+        if response.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == "text/event-stream") {
+            // It goes on as long as somebody listens.
+            return Answer::Through;
+        }
         let content = response.into_body().collect().await.expect("ends").to_bytes();
         let problem: Value = serde_json::from_slice(&content).unwrap_or_default();
         match (status, problem["code"].as_str()) {

@@ -211,8 +211,8 @@ fn start_workers(
             .map_err(|fault| AppError::Start(fault.to_string()))?;
         let alive = readiness.alive(format!("worker-{index}"));
         let work = move || {
+            let _alive = alive;
             runtime.block_on(work(sockets, shared, way_out, grace));
-            alive.ended();
         };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))

@@ -85,6 +85,14 @@ impl Members {
         Some(person(&account, &session))
     }
 
+    /// The roles of whoever's session this is, as things are now. Being asked does not keep it from
+    /// becoming idle. Never waits.
+    pub fn roles_in_session(&self, token: &[u8]) -> Option<Arc<Roles>> {
+        let session = self.sessions.by_token(&TokenHash::of(token))?;
+        let account = self.owner(&session)?;
+        Some(person(&account, &session).roles)
+    }
+
     /// The sessions of an account, the one used last first.
     pub fn sessions(&self, account: &Arc<str>) -> Vec<SessionView> {
         let mut views: Vec<_> = self.live_sessions(account).iter().map(|session| self.session_view(session)).collect();

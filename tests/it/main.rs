@@ -9,6 +9,7 @@
     reason = "a test says what it expects by panicking, and its modules are nobody's library"
 )]
 
+mod activity;
 mod bodies;
 mod chaining;
 mod clients;

@@ -1,7 +1,9 @@
 //! The REST API, version 1: one file per resource, and the OpenAPI document made from them.
 
+pub(in crate::admin) mod activity;
 mod documents;
 mod invitations;
+mod live;
 mod me;
 pub(super) mod members;
 mod openapi;
@@ -24,6 +26,7 @@ use crate::secret::{AllowedDomains, DomainPattern, OrganizationName};
 /// What lies below `/api/v1`, with the document that describes it.
 pub(super) fn routes() -> Router<State> {
     let resources = [
+        activity::routes(),
         me::routes(),
         organizations::routes(),
         secrets::routes(),
