@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test lint tools image bench load fuzz deny clients clients-document
+.PHONY: help build test lint tools image bench load large fuzz deny clients clients-document
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -44,6 +44,9 @@ bench: ## Criterion benches of the injection core.
 
 load: build ## Requests per second, p99 and CPU per 10,000 requests, beside the same load without a proxy.
 	scripts/load
+
+large: ## A large upload and download through interception: seconds, CPU, and the most memory held.
+	scripts/large
 
 fuzz: ## Each fuzz target for half a minute (needs a nightly toolchain and cargo-fuzz).
 	scripts/fuzz

@@ -27,6 +27,8 @@ pub(super) struct Spool {
     length: u64,
     room: Room,
     reserved: u64,
+    /// What is read into next.
+    buffer: BytesMut,
 }
 
 impl Spool {
@@ -40,7 +42,7 @@ impl Spool {
         let file = made.await.unwrap_or_else(|fault| Err(io::Error::other(fault))).map_err(|fault| no_disk(&fault))?;
         let mut file = File::from_std(file);
         file.set_max_buf_size(PIECE);
-        Ok(Self { file, length: 0, room, reserved: 0 })
+        Ok(Self { file, length: 0, room, reserved: 0, buffer: BytesMut::new() })
     }
 
     /// Writes more of the content.
@@ -74,12 +76,11 @@ impl Spool {
 
     /// The next piece; empty at the end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let mut bytes = BytesMut::zeroed(PIECE);
-        let mut buffer = ReadBuf::new(&mut bytes);
+        self.buffer.resize(PIECE, 0);
+        let mut buffer = ReadBuf::new(&mut self.buffer);
         ready!(Pin::new(&mut self.file).poll_read(cx, &mut buffer))?;
         let count = buffer.filled().len();
-        bytes.truncate(count);
-        Poll::Ready(Ok(bytes.freeze()))
+        Poll::Ready(Ok(self.buffer.split_to(count).freeze()))
     }
 }
 
