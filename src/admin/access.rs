@@ -69,6 +69,8 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::GET, "/organizations/{organization}/runners/{name}/revoke", ADMINISTER),
     (Method::POST, "/organizations/{organization}/runners/{name}/revoke", ADMINISTER),
     (Method::GET, "/organizations/{organization}/setup", SEE),
+    (Method::GET, "/organizations/{organization}/activity", SEE),
+    (Method::GET, "/refused", Right::Public),
     (Method::GET, "/organizations", Right::Known),
     (Method::GET, "/new-organization", Right::Operate),
     (Method::POST, "/new-organization", Right::Operate),

@@ -102,7 +102,7 @@ impl State {
 
 /// For the socket, whose owner is the authority.
 pub fn socket_router(state: State) -> Router {
-    finished(routes(&state).layer(Extension(Principal::local()))).with_state(state)
+    finished(routes(&state).layer(Extension(Principal::local())), &state).with_state(state)
 }
 
 /// For an address of the TCP port, which answers to `hosts` only and is reached in this `way`. With `open_figures` whoever asks there
@@ -114,7 +114,7 @@ pub fn port_router(state: State, hosts: Vec<Host>, way: Way, open_figures: bool)
     // What is refused before it is known who asks is a page for a browser too.
     let routes = routes.layer(from_fn(pages::as_pages));
     let routes = if open_figures { routes.layer(Extension(OpenFigures)) } else { routes };
-    finished(routes).layer(from_fn_with_state(hosts, host::check)).with_state(state)
+    finished(routes, &state).layer(from_fn_with_state(hosts, host::check)).with_state(state)
 }
 
 /// Everything that there is, behind the table of rights.
@@ -137,8 +137,11 @@ fn routes(state: &State) -> Router<State> {
         .layer(from_fn(pages::as_pages))
 }
 
-fn finished(routes: Router<State>) -> Router<State> {
+fn finished(routes: Router<State>, state: &State) -> Router<State> {
     routes
+        // Whoever stands before the routes says no too.
+        .layer(from_fn(pages::as_pages))
+        .layer(Extension(Arc::clone(&state.drafts)))
         // What reads content bounds it itself, and says so in our words.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn(ports::careful))

@@ -67,6 +67,8 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/organizations/{organization}/runners/{name}/revoke", Administrator),
     ("POST", "/organizations/{organization}/runners/{name}/revoke", Administrator),
     ("GET", "/organizations/{organization}/setup", Viewer),
+    ("GET", "/organizations/{organization}/activity", Viewer),
+    ("GET", "/refused", Nothing),
     ("GET", "/organizations", SignIn),
     ("GET", "/new-organization", Operator),
     ("POST", "/new-organization", Operator),

@@ -45,6 +45,27 @@ for (const select of document.querySelectorAll("form.toolbar select")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
 
+// Rows come by themselves: the stream says that there is something new, the server renders it.
+const live = document.querySelector("[data-live-rows]");
+if (live && "EventSource" in window) follow(live);
+
+function follow(place) {
+  const source = new EventSource(place.dataset.stream);
+  let waiting = null;
+  const renew = async () => {
+    waiting = null;
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!answer?.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.querySelector("[data-live-rows]");
+    // Whoever reads why is not disturbed.
+    if (fresh && !place.querySelector("details[open]")) place.replaceChildren(...fresh.childNodes);
+  };
+  const soon = () => { waiting ??= setTimeout(renew, 300); };
+  source.addEventListener("entry", soon);
+  source.addEventListener("lagged", soon);
+}
+
 // What was asked for is read first.
 document.querySelector("[data-focus]")?.focus();
 

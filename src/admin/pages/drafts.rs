@@ -13,6 +13,7 @@ use lru::LruCache;
 use super::form::{Faults, Form};
 use super::query::Query;
 use super::visit::Visit;
+use crate::admin::principal::Principal;
 use crate::admin::problem::Problem;
 use crate::token::Token;
 
@@ -22,6 +23,9 @@ const MOST: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
 const LARGEST: usize = 64 << 10;
 /// How long whoever typed may take to come back.
 const KEPT_FOR: Duration = Duration::from_mins(15);
+
+/// The page that shows a problem again.
+pub(super) const REFUSED: &str = "/refused";
 
 /// What is kept. Shared by everybody.
 pub struct Drafts(Mutex<LruCache<String, Arc<Draft>>>);
@@ -35,6 +39,8 @@ pub(super) struct Draft {
     pub(super) form: Form,
     /// What is wrong with it.
     pub(super) faults: Faults,
+    /// What was answered instead of a page of its own.
+    pub(super) problem: Option<Problem>,
     /// The status it would have been answered with.
     pub(super) status: StatusCode,
 }
@@ -56,17 +62,32 @@ impl Drafts {
     ) -> Result<Response, Problem> {
         let form = form.without(&["value", "csrf"]);
         let form = if form.length() > LARGEST { Form::default() } else { form };
-        let id = Token::random("")
-            .map_err(|fault| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", super::form::sentence(&fault)))?;
         let of = (visit.principal.name().to_owned(), path.to_owned());
-        self.lock().put(id.show_once().to_owned(), Arc::new(Draft { of, at: Instant::now(), form, faults, status }));
-        Ok(Redirect::to(&format!("{path}?draft={}", id.show_once())).into_response())
+        let id = self.put(Draft { of, at: Instant::now(), form, faults, problem: None, status });
+        id.map(|id| Redirect::to(&format!("{path}?draft={id}")).into_response())
+            .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The form could not be kept; try again."))
+    }
+
+    /// Keeps a problem, and leads to the page that shows it; `None` if it cannot.
+    pub(super) fn keep_problem(&self, principal: &Principal, problem: &Problem) -> Option<Response> {
+        let of = (principal.name().to_owned(), REFUSED.to_owned());
+        let (status, problem) = (problem.status(), Some(problem.clone()));
+        let (form, faults) = (Form::default(), Faults::default());
+        let id = self.put(Draft { of, at: Instant::now(), form, faults, problem, status })?;
+        Some(Redirect::to(&format!("{REFUSED}?draft={id}")).into_response())
+    }
+
+    fn put(&self, draft: Draft) -> Option<String> {
+        let id = Token::random("").ok()?.show_once().to_owned();
+        self.lock().put(id.clone(), Arc::new(draft));
+        Some(id)
     }
 
     /// The form that the query names, if it is of this person and this page.
     pub(super) fn find(&self, (visit, path): (&Visit, &str), query: &Query) -> Option<Arc<Draft>> {
         let draft = self.lock().get(query.text("draft")).cloned()?;
-        let is_theirs = draft.of.0 == visit.principal.name() && draft.of.1 == path;
+        // Of whoever was not let in nobody knows who they are.
+        let is_theirs = [visit.principal.name(), "nobody"].contains(&draft.of.0.as_str()) && draft.of.1 == path;
         (is_theirs && draft.at.elapsed() < KEPT_FOR).then_some(draft)
     }
 

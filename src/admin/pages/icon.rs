@@ -24,6 +24,8 @@ icons! {
     KEY = "key.svg";
     /// A request test.
     FLASK = "flask.svg";
+    /// What happened.
+    ACTIVITY = "activity.svg";
     /// Runners.
     RUNNER = "runner.svg";
     /// Members.

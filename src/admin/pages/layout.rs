@@ -21,6 +21,8 @@ pub(in crate::admin) enum Section {
     Secrets,
     /// Testing a request.
     Test,
+    /// What happened.
+    Activity,
     /// Its runners.
     Runners,
     /// Its members.
@@ -31,9 +33,10 @@ pub(in crate::admin) enum Section {
     Elsewhere,
 }
 
-const SECTIONS: [(Section, &str, &str, Icon); 5] = [
+const SECTIONS: [(Section, &str, &str, Icon); 6] = [
     (Section::Secrets, "Secrets", "secrets", icon::KEY),
     (Section::Test, "Test a request", "request-test", icon::FLASK),
+    (Section::Activity, "Activity", "activity", icon::ACTIVITY),
     (Section::Runners, "Runners", "runners", icon::RUNNER),
     (Section::Members, "Members", "members", icon::MEMBERS),
     (Section::Setup, "Setup", "setup", icon::SETUP),

@@ -1,7 +1,9 @@
 //! The pages: rendered here, one file a page, over the same rooms as the API. They need no script, load
 //! nothing from anywhere else, and never hold a value.
 
+mod activity;
 mod assets;
+mod chart;
 mod drafts;
 mod fault;
 mod form;
@@ -44,6 +46,7 @@ pub(super) fn routes() -> Router<State> {
         .route("/secrets/{name}/remove", get(secrets::remove::show).post(secrets::remove::submit))
         .route("/domain-advice", post(secrets::advice::domains))
         .route("/request-test", get(request_test::show).post(request_test::submit))
+        .route("/activity", get(activity::show))
         .route("/runners", get(runners::list::show))
         .route("/new-runner", get(runners::create::show).post(runners::create::submit))
         .route("/runners/{name}", get(runners::edit::show).post(runners::edit::submit))
@@ -62,6 +65,7 @@ pub(super) fn routes() -> Router<State> {
     Router::new()
         .route("/", get(home))
         .route("/assets/{file}", get(assets::serve))
+        .route("/refused", get(fault::again))
         .route("/organizations", get(organizations::list))
         .route("/new-organization", get(organizations::create).post(organizations::submit))
         .nest("/organizations/{organization}", organization)

@@ -63,7 +63,7 @@ impl Person {
     }
 
     fn acting(state: State, principal: Principal) -> Self {
-        Self { door: finished(routes(&state).layer(Extension(principal))).with_state(state.clone()), state }
+        Self { door: finished(routes(&state).layer(Extension(principal)), &state).with_state(state.clone()), state }
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
@@ -204,7 +204,8 @@ async fn whoever_comes_late_is_told_who_was_faster() {
     assert_eq!(reply.status, 412);
     reply.has(&["mara changed this secret"]);
     assert_eq!(person.post(&own, &format!("revision=2&name=a&description=mine&domains=&{ANYWHERE}")).await.status, 303);
-    assert_eq!(person.post(&own, "name=a").await.status, 400);
+    let reply = person.post(&own, "name=a").await;
+    assert_eq!(person.get(reply.leads_to()).await.status, 400);
 }
 
 #[tokio::test]
@@ -236,7 +237,11 @@ async fn whoever_may_only_look_sees_no_controls_and_is_told_whom_to_ask() {
         assert_eq!(page.status, 403);
         page.has(&["<!DOCTYPE html>", "Ask an administrator", "not_permitted"]);
     }
-    assert_eq!(viewer.post(NEW, &format!("name=b&value=x&{ANYWHERE}")).await.status, 403);
+    let reply = viewer.post(NEW, &format!("name=b&value=x&{ANYWHERE}")).await;
+    assert!(reply.leads_to().starts_with("/refused?draft="), "what was posted does not stay in a history");
+    let page = viewer.get(reply.leads_to()).await;
+    assert_eq!(page.status, 403);
+    page.has(&["Ask an administrator"]);
 }
 
 #[tokio::test]
@@ -246,7 +251,7 @@ async fn a_declared_secret_is_shown_and_not_changed() {
     page.has(&["declared in the configuration file"]);
     page.lacks(&["method=\"post\" action=\"/organizations", "/remove"]);
     let reply = person.post(&format!("{SECRETS}/declared.one/remove"), "revision=1").await;
-    assert_eq!(reply.status, 409);
+    assert_eq!(person.get(reply.leads_to()).await.status, 409);
 }
 
 #[tokio::test]
@@ -372,6 +377,7 @@ async fn what_cannot_be_tested_is_told_beside_its_input() {
         (&[("url", "https://a.test/"), ("method", "G T")], 422, "this is no method"),
     ] {
         let page = person.post(TEST, &form(fields)).await;
+        let page = if page.status == 303 { person.get(page.leads_to()).await } else { page };
         assert_eq!(page.status, status, "{fields:?}");
         page.has(&[said]);
     }
@@ -379,7 +385,8 @@ async fn what_cannot_be_tested_is_told_beside_its_input() {
     let page = viewer.get(TEST).await;
     page.has(&["Ask an administrator"]);
     page.lacks(&["method=\"post\" action=\"/organizations"]);
-    assert_eq!(viewer.post(TEST, "").await.status, 403);
+    let reply = viewer.post(TEST, "").await;
+    assert_eq!(viewer.get(reply.leads_to()).await.status, 403);
 }
 
 #[tokio::test]
@@ -462,4 +469,19 @@ async fn a_form_that_was_kept_is_shown_to_its_writer_only() {
     let page = other.get(&next).await;
     assert_eq!(page.status, 200);
     page.lacks(&["mine"]);
+}
+
+#[tokio::test]
+async fn activity_is_shown_narrowed_and_exported() {
+    let person = Person::new(Role::Viewer).await;
+    let page = person.get("/organizations/default/activity").await;
+    page.has(&["Nothing happened yet", "/api/v1/organizations/default/activity/export?", "data-live-rows"]);
+    let page = person.get("/organizations/default/activity?secret=crm.apiKey&outcome=refused&q=%3Cb%3E").await;
+    page.has(&["Nothing found", "secret=crm.apiKey", "outcome=refused", "value=\"&lt;b&gt;\""]);
+    person.store("crm.apiKey", "d", &[]).await;
+    person.get(&format!("{SECRETS}/crm.apiKey")).await.has(&[
+        "Use by day",
+        "No requests in the last 90 days",
+        "activity?secret=crm.apiKey",
+    ]);
 }

@@ -284,7 +284,7 @@ function pages(page) {
   return [
     ...["/secrets", "/secrets?q=nothing+like+it", "/new-secret", "/secrets/crm.guide", "/secrets/crm.guide/remove", "/request-test", "/runners",
       "/new-runner", "/setup", "/members", "/new-invitation", "/new-token", "/members/ada%40example.com", "/members/ada%40example.com/remove",
-      "/welcome", "/nothing"].map((path) => at(own + path)),
+      "/activity", "/activity?outcome=refused", "/welcome", "/nothing"].map((path) => at(own + path)),
     at("/organizations"), at("/new-organization"), at("/account"),
     submit(own + "/new-secret", async () => { await page.getByLabel("Name", { exact: true }).fill("9"); await page.getByLabel("Value", { exact: true }).fill("x"); await page.getByLabel("Allowed domains").fill("*.com"); }, "Create secret"),
     submit(own + "/new-runner", async () => page.getByLabel("Name", { exact: true }).fill("billing"), "Create runner"),

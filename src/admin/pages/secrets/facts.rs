@@ -7,6 +7,7 @@ use super::fields::called;
 use super::similar;
 use super::usage;
 use crate::admin::State;
+use crate::admin::pages::chart;
 use crate::admin::pages::parts::{Tone, copy, domains, moment, note, now};
 use crate::origin::Host;
 use crate::vault::SecretView;
@@ -99,8 +100,20 @@ impl Facts<'_> {
                     div.reference { code { (reference) } (copy(&reference, &format!("Copy the reference {reference}"))) }
                     p.hint { "In a header, query parameter, path, body or authentication header. Not in the base URL's host." }
                 }
-                @if self.secret.fault.is_none() { dl.facts { (self.facts()) } }
+                @if self.secret.fault.is_none() {
+                    div.section { h2 { "Use by day" } (self.chart()) }
+                    dl.facts { (self.facts()) }
+                }
             }
+        }
+    }
+
+    fn chart(&self) -> Markup {
+        let SecretView { organization, name, .. } = self.secret;
+        let usage = self.state.activity.usage(organization, name).unwrap_or_default();
+        html! {
+            (chart::usage(&usage.days, now()))
+            p.small { a href={ "/organizations/" (organization) "/activity?secret=" (name) } { "Show its activity" } }
         }
     }
 
