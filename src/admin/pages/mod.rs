@@ -6,6 +6,7 @@ mod assets;
 mod chart;
 mod drafts;
 mod fault;
+mod forget;
 mod form;
 mod icon;
 pub(super) mod layout;
@@ -23,6 +24,7 @@ mod welcome;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
@@ -68,7 +70,7 @@ pub(super) fn routes() -> Router<State> {
         .route("/refused", get(fault::again))
         .route("/organizations", get(organizations::list))
         .route("/new-organization", get(organizations::create).post(organizations::submit))
-        .nest("/organizations/{organization}", organization)
+        .nest("/organizations/{organization}", organization.route_layer(from_fn(forget::sent_pages)))
 }
 
 /// `GET /`: Organization > Secrets of the first organization that whoever asks belongs to.

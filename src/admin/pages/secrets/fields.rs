@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::draft::Draft;
 use crate::admin::pages::form::{Faults, Field, tick};
-use crate::admin::pages::icon;
+use crate::admin::pages::{forget, icon};
 use crate::secret::{OrganizationName, Surface};
 
 /// What is asked of the form.
@@ -48,6 +48,7 @@ impl Fields<'_> {
                 textarea.input.masked #value name="value" rows="3" autocomplete="off" autocapitalize="off" autocorrect="off" spellcheck="false"
                     required[required] aria-invalid=[field.fault.map(|_| "true")] aria-describedby=[field.described()] {}
             }))
+            (forget::posted())
             label.check { input.reveal type="checkbox" autocomplete="off"; span { "Show what I type" } }
         }
     }
