@@ -10,7 +10,7 @@ help: ## This list.
 build: ## The release binary.
 	$(CARGO) build --release --locked
 
-tools: ## What the tests drive: curl, strace, Python with requests and httpx, Node with axios and undici, git.
+tools: ## What the tests drive: curl, strace, Python with requests and httpx, Node with axios and undici, git, Chromium.
 	scripts/test-tools
 
 test: tools ## All tests: rooms, the house, and the real binary with real clients.
