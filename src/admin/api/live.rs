@@ -108,13 +108,11 @@ fn events(
             },
             Stage::Live(following, told_up_to) => (following, told_up_to),
         };
-        match following.next(told_up_to.as_ref()).await {
-            Some(event) => Some((Ok(event), Stage::Live(following, told_up_to))),
-            None => {
-                let reason = "{\"reason\":\"You may no longer see this, or the server is stopping.\"}";
-                Some((Ok(Event::default().event("end").data(reason)), Stage::Over))
-            }
+        if let Some(event) = following.next(told_up_to.as_ref()).await {
+            return Some((Ok(event), Stage::Live(following, told_up_to)));
         }
+        let reason = "{\"reason\":\"You may no longer see this, or the server is stopping.\"}";
+        Some((Ok(Event::default().event("end").data(reason)), Stage::Over))
     })
 }
 
