@@ -181,7 +181,7 @@ impl<S: AsyncRead + Unpin> Events<S> {
                 {
                     let _ = before;
                     let data = serde_json::from_str(data).unwrap_or_else(|fault| panic!("{fault}: {data}"));
-                    self.text = rest.to_owned();
+                    rest.to_owned().clone_into(&mut self.text);
                     return data;
                 }
                 let mut bytes = [0; 4096];

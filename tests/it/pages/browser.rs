@@ -171,7 +171,7 @@ impl Page {
     pub async fn says(&self, texts: &[&str]) {
         let whole = self.text().await;
         for text in texts {
-            assert!(whole.contains(text), "{:?} is not told in:\n{whole}", text);
+            assert!(whole.contains(text), "{text:?} is not told in:\n{whole}");
         }
     }
 
@@ -179,7 +179,7 @@ impl Page {
     pub async fn hides(&self, texts: &[&str]) {
         let whole = self.text().await;
         for text in texts {
-            assert!(!whole.contains(text), "{:?} is told in:\n{whole}", text);
+            assert!(!whole.contains(text), "{text:?} is told in:\n{whole}");
         }
     }
 

@@ -17,7 +17,7 @@ impl Guide {
     }
 
     /// That nothing is left to be proved.
-    pub fn is_read(mut self) {
+    pub fn ends(mut self) {
         assert_eq!(self.next(), None, "the guide goes on");
     }
 

@@ -54,7 +54,7 @@ async fn walk(scripts: bool) {
     walk.example().await;
     walk.too_late().await;
     let Walk { guide, ada, .. } = walk;
-    guide.is_read();
+    guide.ends();
     assert_eq!(ada.noticed().await, serde_json::json!([]));
     let typed = [VALUE, OPEN, REFUSED, REPLACED, RESTRICTED, AGAIN, LOST];
     nowhere::is_kept(&ada, &typed).await;
@@ -322,7 +322,9 @@ impl<'a> Walk<'a> {
         let field = self.ada.field(DOMAINS).await;
         assert!(field.invalid && field.value == "*.com" && field.said.contains("*.com"), "{field:?}");
         let examples = ["example.com", "api.example.com", "*.example.com"];
-        examples.into_iter().for_each(|example| self.guide.says(example));
+        for example in examples {
+            self.guide.says(example);
+        }
         self.ada.fill(SECRET, RESTRICTED).await;
         self.ada.fill(DOMAINS, &examples.join("\n")).await;
         if self.scripts {
