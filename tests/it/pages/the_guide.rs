@@ -7,7 +7,7 @@ use super::browser::{Browser, Page};
 use super::guide::Guide;
 use super::nowhere;
 use super::stage::{bearer, execute, first_administrator, invited, last_bearer};
-use crate::support::{CRM, EVIL, VALUE, World, reply};
+use crate::support::{CRM, EVIL, VALUE, World, reply, soon};
 
 /// Values that are typed, in every encoding a form knows the same.
 const OPEN: &str = "typedOpenKq7vW2xNpL5r";
@@ -417,9 +417,17 @@ impl<'a> Walk<'a> {
         self.guide.says("Use Allowed domains for production credentials whenever possible.");
         self.ada.hides(&["Name the domains it is meant for"]).await;
         assert_eq!(self.executed(CRM, "shop.tokens").await, AGAIN);
-        self.secrets().await;
-        self.ada.follow("shop.tokens").await;
-        self.ada.says(&["It is in use and may go to any domain. Name the domains it is meant for."]).await;
+        // The use is told once it is written down, within a second.
+        soon(async {
+            loop {
+                self.secrets().await;
+                self.ada.follow("shop.tokens").await;
+                if self.ada.text().await.contains("It is in use and may go to any domain. Name the domains it is meant for.") {
+                    break;
+                }
+            }
+        })
+        .await;
         self.guide.says("Reuse existing secrets instead of creating duplicates with similar names.");
         self.ada.says(&["There is also shop.token."]).await;
         self.guide.says("Before deleting a secret, check whether it is still used in integrations.");
