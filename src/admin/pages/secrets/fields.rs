@@ -62,7 +62,7 @@ impl Fields<'_> {
             (Field::new("domains", "Allowed domains", self.faults).optional().hint(hint).lines("input-mono", 3, &self.draft.domains))
             @if !self.seen.is_empty() {
                 div.suggestions {
-                    "Seen in use:"
+                    @if self.draft.domains.trim().is_empty() { "Seen in use:" } @else { "Asked for and refused; add only hosts that you know:" }
                     @for host in self.seen { button.chip type="button" data-add=(host) { (host) } }
                 }
             }
