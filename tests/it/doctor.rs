@@ -56,7 +56,7 @@ async fn each_step_that_fails_is_named() {
     assert_eq!(world.crm.only().field("x-subrosa-doctor"), VALUE);
     for (script, arguments, wanted) in [
         (Some(curl("--noproxy '*'")), with_secret.to_vec(), "proxy-variable"),
-        (Some(curl("--cacert origin-ca.pem")), with_secret.to_vec(), "trust"),
+        (Some(curl(&format!("--cacert {}", world.proxy.path("origin-ca.pem").display()))), with_secret.to_vec(), "trust"),
         (None, vec!["--url", url, "--secret", "nobody"], "secret"),
         (None, vec!["--url", evil, "--secret", "crm.apiKey"], "domain"),
         (None, vec!["--url", "https://127.0.0.9/"], "egress"),

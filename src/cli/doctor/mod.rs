@@ -224,7 +224,7 @@ async fn watched(config: &Config, tried: &Try, place: &Path, runtime: &Runtime) 
         Ok(Err(fault)) => Err(format!("it cannot be run: {fault}")),
         Ok(Ok(output)) => Ok(output),
     };
-    Ok(Evidence::new(&output, watch.seen()))
+    Ok(Evidence::new(&output, watch.seen().await))
 }
 
 fn merged(variables: Variables) -> BTreeMap<&'static str, OsString> {

@@ -110,8 +110,16 @@ impl Evidence {
         [&self.said, &self.seen.answer].into_iter().find_map(|text| refusal_in(text))
     }
 
+    /// The proxy said yes to a CONNECT, and nothing in plain words after that.
+    fn opened_a_tunnel(&self) -> bool {
+        self.seen.answer.starts_with("HTTP/1.1 200") && self.seen.is_tunnel
+    }
+
+    /// The line that says most: one that speaks of an error, or the last.
     fn last_line(&self) -> &str {
-        self.said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it said nothing")
+        let lines = || self.said.lines().map(str::trim).filter(|line| !line.is_empty());
+        let telling = lines().find(|line| ["curl: ", "rror", "fatal", "ertificate"].iter().any(|word| line.contains(word)));
+        telling.or_else(|| lines().next_back()).unwrap_or("it said nothing")
     }
 }
 
@@ -154,8 +162,8 @@ pub(super) fn judge(runtime: &Runtime, evidence: &Evidence, intercepted: &Result
         let what = "the certificate inside the tunnel is not of this proxy's CA: the host is passed through (intercept.pass_through), or this config names another CA than the one that runs";
         return failed(Step::Interception, format!("{what} ({fault})"));
     }
-    if !evidence.succeeded && evidence.seen.tls {
-        let what = format!("it ended the TLS handshake: {}. {}", evidence.last_line(), runtime.trust);
+    if !evidence.succeeded && (evidence.seen.tls || evidence.opened_a_tunnel()) {
+        let what = format!("it ended the TLS inside its tunnel: {}. {}", evidence.last_line(), runtime.trust);
         return failed(Step::Trust, what);
     }
     if !evidence.succeeded {
@@ -200,7 +208,7 @@ mod tests {
         "{\n  \"type\": \"urn:subrosa:domain_restricted\",\n  \"detail\": \"Not \\\"there\\\".\",\n  \"secret\": \"a\"\n}";
 
     fn evidence(succeeded: bool, said: &str, connections: usize, answer: &str, tls: bool) -> Evidence {
-        Evidence { succeeded, said: said.to_owned(), seen: Seen { connections, answer: answer.to_owned(), tls } }
+        Evidence { succeeded, said: said.to_owned(), seen: Seen::made_up(connections, answer, tls) }
     }
 
     #[test]

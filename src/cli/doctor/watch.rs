@@ -2,11 +2,15 @@
 //! passed on as it is.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+/// How long a connection may outlive the runtime that opened it.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How much of each side's first bytes is looked at.
 const LOOK: usize = 4096;
 
@@ -19,12 +23,25 @@ pub(super) struct Seen {
     pub(super) answer: String,
     /// A tunnel was opened and TLS was begun in it.
     pub(super) tls: bool,
+    /// The last of them asked for a tunnel.
+    pub(super) is_tunnel: bool,
+    /// How many connections have not ended.
+    open: usize,
+}
+
+impl Seen {
+    /// A runtime came, and this is all that is known of it.
+    #[cfg(test)]
+    pub(super) fn made_up(connections: usize, answer: &str, tls: bool) -> Self {
+        Self { connections, answer: answer.to_owned(), tls, is_tunnel: tls, open: 0 }
+    }
 }
 
 /// The relay.
 pub(super) struct Watch {
     pub(super) port: u16,
     seen: Arc<Mutex<Seen>>,
+    changed: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -34,21 +51,34 @@ impl Watch {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let record = Arc::clone(&seen);
+        let changed = Arc::new(Notify::new());
+        let (record, tell) = (Arc::clone(&seen), Arc::clone(&changed));
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                lock(&record).connections += 1;
-                let (proxy, record) = (proxy.clone(), Arc::clone(&record));
+                {
+                    let mut seen = lock(&record);
+                    (seen.connections, seen.open) = (seen.connections + 1, seen.open + 1);
+                }
+                let (proxy, record, tell) = (proxy.clone(), Arc::clone(&record), Arc::clone(&tell));
                 tokio::spawn(async move {
                     let _ = relay(client, &proxy, &record).await;
+                    lock(&record).open -= 1;
+                    tell.notify_one();
                 });
             }
         });
-        Ok(Self { port, seen, task })
+        Ok(Self { port, seen, changed, task })
     }
 
-    /// What has come through so far.
-    pub(super) fn seen(&self) -> Seen {
+    /// What came through, once whoever came has gone: what they sent last may still be under way when
+    /// they have ended.
+    pub(super) async fn seen(&self) -> Seen {
+        let gone = async {
+            while lock(&self.seen).open > 0 {
+                self.changed.notified().await;
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, gone).await;
         lock(&self.seen).clone()
     }
 }
@@ -76,8 +106,10 @@ async fn relay(client: TcpStream, proxy: &str, seen: &Mutex<Seen>) -> std::io::R
                 return to_proxy.shutdown().await;
             }
             look(&mut first, &buffer[..count]);
-            if begins_tls(&first) {
-                lock(seen).tls = true;
+            {
+                let mut seen = lock(seen);
+                seen.tls |= begins_tls(&first);
+                seen.is_tunnel = first.starts_with(b"CONNECT ");
             }
             to_proxy.write_all(&buffer[..count]).await?;
         }

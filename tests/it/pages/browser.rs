@@ -4,14 +4,19 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::tap::Tap;
-use crate::support::{Proxy, soon};
+use crate::support::Proxy;
+
+/// How long one step may take: more than the driver's own patience, which tells what it waited for.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a form field holds and says.
 #[derive(Debug)]
@@ -85,7 +90,7 @@ impl Browser {
     pub async fn quit(self) -> (Tap, PathBuf) {
         let Self { tap, mut child, pipe, profile } = self;
         pipe.lock().await.input.write_all(b"{\"act\":\"quit\"}\n").await.expect("the driver listens");
-        let status = soon(child.wait()).await.expect("it ends");
+        let status = timeout(PATIENCE, child.wait()).await.expect("it took too long").expect("it ends");
         assert!(status.success(), "{status}");
         (tap, profile)
     }
@@ -100,7 +105,8 @@ impl Page {
             pipe.input.write_all(format!("{with}\n").as_bytes()).await.ok()?;
             pipe.output.next_line().await.ok()?
         };
-        let line = soon(asked).await.unwrap_or_else(|| panic!("the driver ended at {with}"));
+        let line =
+            timeout(PATIENCE, asked).await.expect("it took too long").unwrap_or_else(|| panic!("the driver ended at {with}"));
         let mut answer: Value = serde_json::from_str(&line).expect("JSON");
         assert!(answer["fault"].is_null(), "{}", answer["fault"].as_str().unwrap_or_default());
         answer["is"].take()
@@ -181,6 +187,19 @@ impl Page {
         for text in texts {
             assert!(!whole.contains(text), "{text:?} is told in:\n{whole}");
         }
+    }
+
+    /// Loads a page until it says `text`: what is recorded of a request may come a moment after its answer.
+    pub async fn comes_to_say(&self, path: &str, text: &str) {
+        let told = async {
+            loop {
+                self.open(path).await;
+                if self.text().await.contains(text) {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{text:?} is never told at {path}"));
     }
 
     /// Waits until `text` can be read.

@@ -9,16 +9,18 @@ const require = createRequire(`${modules}/`);
 const puppeteer = require('puppeteer-core');
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
-const PATIENCE = 25_000;
+const PATIENCE = 60_000;
 const browser = await puppeteer.launch({
   executablePath: '/usr/bin/chromium',
   userDataDir: profile,
+  // It ends with this process, however that ends.
+  pipe: true,
   // Only what a server without a screen and without a way out needs: nothing here changes what a profile keeps.
   ignoreDefaultArgs: true,
   args: [
     '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-default-apps',
-    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', '--remote-debugging-port=0', `--user-data-dir=${profile}`, 'about:blank',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', '--remote-debugging-pipe', `--user-data-dir=${profile}`, 'about:blank',
   ],
 });
 

@@ -7,7 +7,7 @@ use super::browser::{Browser, Page};
 use super::guide::Guide;
 use super::nowhere;
 use super::stage::{bearer, execute, first_administrator, invited, last_bearer};
-use crate::support::{CRM, EVIL, VALUE, World, reply, soon};
+use crate::support::{CRM, EVIL, VALUE, World, reply};
 
 /// Values that are typed, in every encoding a form knows the same.
 const OPEN: &str = "typedOpenKq7vW2xNpL5r";
@@ -385,6 +385,7 @@ impl<'a> Walk<'a> {
         assert_eq!(self.executed(CRM, "crm.apiKey").await, VALUE);
         self.secrets().await;
         self.ada.follow("Remove crm.apiKey").await;
+        self.ada.comes_to_say("/organizations/default/secrets/crm.apiKey/remove", "billing").await;
         self.guide.says("Deleting a secret can break integrations or requests that still reference it.");
         self.ada
             .says(&["every request that still refers to {secrets.crm.apiKey} will be refused", "billing", CRM, "authentication"])
@@ -417,17 +418,8 @@ impl<'a> Walk<'a> {
         self.guide.says("Use Allowed domains for production credentials whenever possible.");
         self.ada.hides(&["Name the domains it is meant for"]).await;
         assert_eq!(self.executed(CRM, "shop.tokens").await, AGAIN);
-        // The use is told once it is written down, within a second.
-        soon(async {
-            loop {
-                self.secrets().await;
-                self.ada.follow("shop.tokens").await;
-                if self.ada.text().await.contains("It is in use and may go to any domain. Name the domains it is meant for.") {
-                    break;
-                }
-            }
-        })
-        .await;
+        let own = "/organizations/default/secrets/shop.tokens";
+        self.ada.comes_to_say(own, "It is in use and may go to any domain. Name the domains it is meant for.").await;
         self.guide.says("Reuse existing secrets instead of creating duplicates with similar names.");
         self.ada.says(&["There is also shop.token."]).await;
         self.guide.says("Before deleting a secret, check whether it is still used in integrations.");
