@@ -235,7 +235,8 @@ pub(super) async fn tunnel(
     let head = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{credentials}\r\n");
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") && stream.read_buf(&mut answer).await? > 0 {}
+    // Of a refusal the content comes too, and the connection stays open.
+    while memchr::memmem::find(&answer, b"\r\n\r\n").is_none() && stream.read_buf(&mut answer).await? > 0 {}
     if !answer.starts_with(b"HTTP/1.1 200") {
         return Err(other(&String::from_utf8_lossy(&answer).lines().next().unwrap_or("no answer")));
     }
