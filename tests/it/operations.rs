@@ -140,3 +140,31 @@ async fn readiness_ends_with_the_order_to_stop_while_exchanges_finish() {
     stream.write_all(b"ok").await.expect("it can be sent");
     assert_eq!(read_response(&mut stream, false).await.status(), 200);
 }
+
+/// The names of figures in a text.
+fn figures(text: &str) -> std::collections::BTreeSet<String> {
+    let words = text.split(|char: char| !(char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_'));
+    words.filter(|word| word.starts_with("subrosa_") || word.starts_with("process_")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_dashboard_asks_for_figures_that_there_are_and_the_documentation_names_them_all() {
+    let world = World::new().await;
+    let exported = figures(&get(&world.proxy, "/metrics").await.text());
+    let dashboard: serde_json::Value = serde_json::from_str(include_str!("../../config/grafana-dashboard.json")).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets"));
+    let asked: Vec<&str> = targets.filter_map(|target| target["expr"].as_str()).collect();
+    assert!(asked.len() > 20, "{asked:?}");
+    for expression in asked {
+        let named = figures(expression);
+        assert!(!named.is_empty() && named.is_subset(&exported), "{expression}: {named:?} in {exported:?}");
+    }
+    let documented = figures(include_str!("../../docs/operations.md"));
+    for figure in &exported {
+        let family =
+            ["_bucket", "_count", "_sum"].iter().fold(figure.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
+        let known = [family.to_owned(), format!("{family}_total"), format!("{family}_info")];
+        assert!(known.iter().any(|name| documented.contains(name)), "docs/operations.md does not name {figure}");
+    }
+}
