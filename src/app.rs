@@ -4,10 +4,14 @@ mod client_tls;
 mod doors;
 mod errands;
 mod front;
+mod key_command;
+mod keys;
 mod next_proxy;
 mod provider;
+mod restore;
 mod workers;
 
+pub use restore::{restore, restoring_keys};
 pub use workers::serve;
 
 use std::net::SocketAddr;
@@ -20,7 +24,9 @@ use zeroize::Zeroizing;
 use crate::activity::{self, Activity};
 use crate::admin;
 use crate::audit::Audit;
+use crate::backup::Backups;
 use crate::config::{Config, ConfigError, DeclaredRunner, DeclaredSecret, Engine, Source};
+use crate::custody::{Custody, Sources};
 use crate::drain::Drain;
 use crate::identity::{self, Identity, IdentityError, NewRunner};
 use crate::ledger::{Ledger, LedgerError};
@@ -28,7 +34,7 @@ use crate::members::{Members, MembersError};
 use crate::metrics::Registry;
 use crate::origin::Host;
 use crate::readiness::Readiness;
-use crate::seal::{KeyEncryptionKey, KeyError, Sealer};
+use crate::seal::{KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::serve::reachable;
 use crate::store::{self, Backend, StoreError};
@@ -141,6 +147,10 @@ pub struct Rooms {
     pub audit: Arc<Audit>,
     /// What is kept of it.
     pub activity: Arc<Activity>,
+    /// The keys.
+    pub custody: Arc<Custody>,
+    /// What backups are made of.
+    pub backups: Backups,
     /// What is counted.
     pub registry: Arc<Registry>,
     /// What stands in the way of serving.
@@ -162,24 +172,27 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
     let secrets: Vec<_> = secrets.collect::<Result<_, _>>()?;
     let runners = config.runners.iter().enumerate().map(|(index, declared)| runner(config, index, declared));
     let runners: Vec<_> = runners.collect::<Result<_, _>>()?;
-    let key = key(config)?;
+    let ring = keys::ring(config)?;
     let engine = match config.store.engine {
         Engine::Sled => store::Engine::Sled { directory: config.data_dir.clone() },
         Engine::Memory => store::Engine::Memory,
     };
     let (registry, readiness) = (Arc::new(Registry::new()), Readiness::new());
     let store = store::measured(store::open(engine).await?, &registry, &readiness);
-    let ledger = Arc::new(Ledger::open(Arc::clone(&store), Sealer::new(key)).await?);
-    note_store(config);
+    let ledger = Arc::new(Ledger::open(Arc::clone(&store), Sealer::with(ring)).await?);
+    keys::note_store(config);
     for fault in ledger.faults() {
         tracing::error!(record = %fault.key, reason = %fault.reason, "a stored record cannot be used");
     }
-    let (audit, activity) = open_activity(config, store, &ledger, (&registry, &readiness)).await?;
+    let (audit, activity) = open_activity(config, Arc::clone(&store), &ledger, (&registry, &readiness)).await?;
     let vault = Arc::new(Vault::new(Arc::clone(&ledger), secrets)?.recording_to(Arc::clone(&audit)));
     let identity = Arc::new(Identity::new(Arc::clone(&ledger), runners)?.recording_to(Arc::clone(&audit)));
     let named = organizations(config);
     let members = Arc::new(Members::new(Arc::clone(&ledger), named, Arc::new(SystemTime::now))?);
-    Ok(Rooms { ledger, vault, identity, members, audit, activity, registry, readiness })
+    let sources = (config.store.engine != Engine::Memory).then(|| Arc::new(keys::Configured(config.clone())) as Arc<dyn Sources>);
+    let backups = Backups::new(Arc::clone(&store), ledger.sealer().clone());
+    let custody = Arc::new(Custody::new(store, Arc::clone(&ledger), Arc::clone(&activity), sources));
+    Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, backups, registry, readiness })
 }
 
 /// Opens what is kept of what happened, and goes on keeping it as long as anybody writes down.
@@ -214,6 +227,8 @@ impl Rooms {
             provider: None,
             base: doors::base(config, None).into(),
             activity: Arc::clone(&self.activity),
+            custody: Arc::clone(&self.custody),
+            backups: self.backups.clone(),
             ca: ca.to_owned().into(),
             road: None,
             narrow: narrow.collect(),
@@ -250,9 +265,7 @@ pub fn check_sources(config: &Config) -> Result<(), AppError> {
     next_proxy::check(config)?;
     client_tls::client_tls(config).map(drop)?;
     front::listener_tls(config).map(drop)?;
-    if let Some(key) = present_key(config)? {
-        drop(key);
-    }
+    keys::check(config)?;
     tls::client_config(&config.egress.extra_roots)?;
     let (certificate, key) = (&config.intercept.ca_certificate, &config.intercept.ca_key);
     if certificate.exists() || key.exists() {
@@ -260,96 +273,6 @@ pub fn check_sources(config: &Config) -> Result<(), AppError> {
         Authority::load_or_create(certificate, key, SystemTime::now())?;
     }
     Ok(())
-}
-
-/// The key-encryption key: from the variable, the credentials directory or the file, in this
-/// order; made on first start when it is nowhere.
-fn key(config: &Config) -> Result<KeyEncryptionKey, AppError> {
-    if let Some(key) = present_key(config)? {
-        check_store(config)?;
-        return Ok(key);
-    }
-    if config.store.engine == Engine::Memory {
-        // Nothing outlives this process, so neither need the key.
-        return ephemeral_key();
-    }
-    let store = config.data_dir.join("store");
-    let file = &config.keys.file;
-    if store.exists() {
-        return Err(AppError::KeyMissing { store, key: file.clone() });
-    }
-    let key = KeyEncryptionKey::create_file(file)?;
-    tracing::warn!(
-        file = %file.display(), id = %key.id(),
-        "made a new key-encryption key; keep a copy of this file apart from the data, without it no secret can be read"
-    );
-    Ok(key)
-}
-
-/// Beside the key's file: that a store was made with it, and where.
-fn store_note(config: &Config) -> PathBuf {
-    let mut name = config.keys.file.clone().into_os_string();
-    name.push(".store");
-    PathBuf::from(name)
-}
-
-/// A store that was there and is not is lost or not mounted. To begin a new one without a word would
-/// forget every runner, and with them that a token is needed.
-fn check_store(config: &Config) -> Result<(), AppError> {
-    let (store, note) = (config.data_dir.join("store"), store_note(config));
-    if config.store.engine == Engine::Sled && !store.exists() && notes(&note).lines().any(|line| line == place(config)) {
-        return Err(AppError::StoreMissing { store, note });
-    }
-    Ok(())
-}
-
-/// The data directory, as it stands in the note.
-fn place(config: &Config) -> String {
-    std::path::absolute(&config.data_dir).unwrap_or_else(|_| config.data_dir.clone()).display().to_string()
-}
-
-fn notes(note: &Path) -> String {
-    std::fs::read_to_string(note).unwrap_or_default()
-}
-
-/// Keys may be mounted read-only; then there is no note, and a store that is lost is not missed.
-fn note_store(config: &Config) {
-    let (note, place) = (store_note(config), place(config));
-    let before = notes(&note);
-    if config.store.engine != Engine::Sled || !config.keys.file.exists() || before.lines().any(|line| line == place) {
-        return;
-    }
-    let explained = "# Where stores were made with this key. Without its line a lost store is begun anew.\n";
-    let before = if before.is_empty() { explained } else { &before };
-    if let Err(fault) = std::fs::write(&note, format!("{before}{place}\n")) {
-        tracing::debug!(%fault, file = %note.display(), "no note of the store could be left beside its key");
-    }
-}
-
-fn present_key(config: &Config) -> Result<Option<KeyEncryptionKey>, AppError> {
-    if let Some(variable) = &config.keys.env {
-        let missing = || config.fault("keys.env", format!("the variable {variable} is not set; set it, or remove keys.env"));
-        let bytes = config.environment.value(variable).ok_or_else(missing)?;
-        // What is no text is no base64 either, and is told as such.
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        return Ok(Some(KeyEncryptionKey::from_base64(text)?));
-    }
-    let credential = config.environment.credentials_directory().map(|directory| directory.join(&config.keys.credential));
-    if let Some(path) = credential.filter(|path| path.exists()) {
-        return Ok(Some(KeyEncryptionKey::from_file(&path)?));
-    }
-    if config.keys.file.exists() {
-        return Ok(Some(KeyEncryptionKey::from_file(&config.keys.file)?));
-    }
-    Ok(None)
-}
-
-fn ephemeral_key() -> Result<KeyEncryptionKey, AppError> {
-    use base64::Engine as _;
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    getrandom::fill(bytes.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
-    let text = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(bytes.as_slice()));
-    Ok(KeyEncryptionKey::from_base64(&text)?)
 }
 
 fn secret(config: &Config, index: usize, declared: &DeclaredSecret) -> Result<(OrganizationName, NewSecret), AppError> {

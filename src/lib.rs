@@ -19,7 +19,9 @@ pub mod admin;
 
 pub mod proxy;
 
-// What the doors ask: secrets, runners, people.
+// What the doors ask: secrets, runners, people, the keys, backups.
+pub mod backup;
+pub mod custody;
 pub mod identity;
 pub mod members;
 pub mod vault;

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["admin"],
     &["proxy"],
-    &["identity", "members", "vault"],
+    &["backup", "custody", "identity", "members", "vault"],
     &["activity", "ledger"],
     &["audit", "store", "token"],
     &["fetch", "inject", "seal", "upstream"],

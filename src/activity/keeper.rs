@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::batch::{self, Batch};
 use super::stored::{self, Versions};
 use super::trail::{self, Trail};
 use super::usage::{Subject, Tracked};
-use super::{Found, Inner};
+use super::{Found, Inner, Order};
 use crate::audit::{Handover, Recorded, millis};
 use crate::seal::SealError;
 use crate::secret::OrganizationName;
@@ -44,14 +44,14 @@ const USAGE_RECORDS: usize = 32;
 
 /// Keeps what is handed over, as long as it runs.
 pub struct Keeper {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     handover: Handover,
-    flushes: mpsc::Receiver<oneshot::Sender<()>>,
+    orders: mpsc::Receiver<Order>,
     waiting: VecDeque<Recorded>,
     /// The entries of the small batches at the end, which the next one may take in.
     small: Vec<Recorded>,
     /// Of the node's own usage records.
-    versions: Versions,
+    pub(super) versions: Versions,
     /// Usage is stored up to this entry.
     through: u64,
     /// When the first of those that wait came.
@@ -67,7 +67,7 @@ impl Keeper {
     pub(super) fn new(
         inner: Arc<Inner>,
         handover: Handover,
-        flushes: mpsc::Receiver<oneshot::Sender<()>>,
+        orders: mpsc::Receiver<Order>,
         (versions, through): (Versions, u64),
     ) -> Self {
         let now = Instant::now();
@@ -76,7 +76,7 @@ impl Keeper {
         Self {
             inner,
             handover,
-            flushes,
+            orders,
             waiting,
             small,
             versions,
@@ -94,16 +94,25 @@ impl Keeper {
         loop {
             let quiet = self.waiting.is_empty();
             let next = if quiet { self.looked + USAGE } else { Instant::now() + GATHER };
-            let flushed = tokio::select! {
+            let order = tokio::select! {
                 entry = self.handover.next(), if quiet => {
                     let Some(entry) = entry else { break };
                     self.take_in(entry);
                     None
                 }
-                Some(done) = self.flushes.recv() => Some(done),
+                Some(order) = self.orders.recv() => Some(order),
                 () = sleep_until(next) => None,
             };
             self.gather();
+            let flushed = match order {
+                Some(Order::Flush(done)) => Some(done),
+                Some(Order::Renew(after, done)) => {
+                    // Whoever asked may have gone away.
+                    let _ = done.send(self.renew(after).await);
+                    None
+                }
+                None => None,
+            };
             if flushed.is_some() || self.is_due() {
                 self.commit_all().await;
             }

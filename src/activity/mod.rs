@@ -13,6 +13,7 @@ mod batch;
 mod filter;
 mod keeper;
 mod node;
+mod renewal;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub use filter::Filter;
 pub use keeper::Keeper;
 pub use node::{NoNode, NodeName};
+pub use renewal::{NotRenewed, Renewed};
 pub use usage::{DAYS, Day, HOSTS, HostSeen, LAST_USES, LastRefusal, LastUse, Usage};
 pub use walk::{Cursor, NoCursor, Page, Walk};
 
@@ -77,7 +79,15 @@ impl Found {
 pub struct Activity {
     inner: Arc<Inner>,
     audit: Arc<Audit>,
-    flushes: mpsc::Sender<oneshot::Sender<()>>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What the keeper is asked for.
+enum Order {
+    /// Commit everything that was recorded before.
+    Flush(oneshot::Sender<()>),
+    /// Seal anew what lies behind this key.
+    Renew(Option<String>, oneshot::Sender<Result<Renewed, NotRenewed>>),
 }
 
 struct Inner {
@@ -116,9 +126,9 @@ impl Activity {
             others: loaded.others,
             followers: broadcast::Sender::new(FOLLOWERS_LAG),
         });
-        let (flushes, asked) = mpsc::channel(1);
+        let (orders, asked) = mpsc::channel(1);
         let keeper = Keeper::new(Arc::clone(&inner), handover, asked, (loaded.versions, loaded.through));
-        Ok((Self { inner, audit, flushes }, keeper))
+        Ok((Self { inner, audit, orders }, keeper))
     }
 
     /// Records that somebody changed something of `organization`. Never waits.
@@ -184,7 +194,7 @@ impl Activity {
     /// Resolves once everything that was recorded before is committed, or could not be.
     pub async fn flush(&self) {
         let (done, told) = oneshot::channel();
-        if self.flushes.send(done).await.is_ok() {
+        if self.orders.send(Order::Flush(done)).await.is_ok() {
             // Without a keeper there is nothing to wait for.
             let _ = told.await;
         }

@@ -18,6 +18,8 @@ use crate::seal::{Envelope, SealError, Sealer};
 use crate::secret::{OrganizationName, RunnerName, SecretName};
 use crate::store::{Backend, Expect, StoreError, Stored, Write};
 
+/// What the keys of all usage begin with.
+pub(super) const KEYS: &str = "usage";
 const PREFIX: &str = "usage/";
 const THROUGH: &str = "usage-through/";
 const FORMAT: u32 = 1;

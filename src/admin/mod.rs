@@ -43,6 +43,8 @@ use self::principal::Principal;
 use self::problem::Problem;
 pub use self::session::Way;
 use crate::activity::Activity;
+use crate::backup::Backups;
+use crate::custody::Custody;
 use crate::identity::Identity;
 use crate::members::Members;
 use crate::origin::Host;
@@ -64,6 +66,10 @@ pub struct State {
     pub base: Arc<str>,
     /// What happened, and the last uses.
     pub activity: Arc<Activity>,
+    /// The keys.
+    pub custody: Arc<Custody>,
+    /// What backups are made of.
+    pub backups: Backups,
     /// The CA's certificate, PEM; empty while there is none.
     pub ca: Arc<str>,
     /// How requests are sent for real; `None` where no proxy runs.

@@ -100,6 +100,9 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("POST", "/account/sessions/{session}/end", SignIn),
     ("GET", "/api/v1/openapi.json", Nothing),
     ("GET", "/api/v1/me", SignIn),
+    ("GET", "/api/v1/backup", Operator),
+    ("GET", "/api/v1/keys", Operator),
+    ("POST", "/api/v1/keys/rotation", Operator),
     ("GET", "/api/v1/organizations", SignIn),
     ("POST", "/api/v1/organizations", Operator),
     ("GET", "/api/v1/organizations/{organization}", Viewer),
@@ -217,7 +220,7 @@ impl World {
             (403, Some("not_permitted")) => Answer::NotPermitted,
             (404, Some("organization_not_found")) => Answer::NoOrganization,
             // What is let through and then refused for what it sends is let through.
-            (200..=303 | 400..=404 | 415 | 428, _) => Answer::Through,
+            (200..=303 | 400..=404 | 409 | 415 | 428, _) => Answer::Through,
             other => panic!("{method} {path}: {other:?}", path = "?"),
         }
     }

@@ -38,9 +38,12 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
     let (audit, handover) = Audit::handing_over(&Registry::new());
     let audit = Arc::new(audit);
     let settings = activity::Settings { node: activity::NodeName::default(), keep: Duration::from_hours(24), entries: 1_000 };
-    let opened = Activity::open(backend, ledger.sealer().clone(), settings, (audit.clone(), handover)).await;
+    let opened = Activity::open(backend.clone(), ledger.sealer().clone(), settings, (audit.clone(), handover)).await;
     let (activity, keeper) = opened.expect("it is empty");
     tokio::spawn(keeper.run());
+    let activity = Arc::new(activity);
+    let backups = Backups::new(backend.clone(), ledger.sealer().clone());
+    let custody = Arc::new(Custody::new(backend, ledger.clone(), activity.clone(), None));
     let declared = NewSecret {
         name: SecretName::parse("declared.one").expect("a name"),
         value: SecretValue::new(VALUE.into()).expect("a value"),
@@ -62,7 +65,9 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
         members: Arc::new(Members::new(ledger, [], clock).expect("random")),
         provider: None,
         base: "http://localhost:8081".into(),
-        activity: Arc::new(activity),
+        activity,
+        custody,
+        backups,
         drafts: Arc::default(),
         reach: Reach { proxy: ("127.0.0.1".to_owned(), 8080), certificates: "/certs".into() },
         ca: "-----BEGIN CERTIFICATE-----\n".into(),

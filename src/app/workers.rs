@@ -71,6 +71,7 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
     let errands = Errands(Door::new(Arc::clone(&shared), Upstream::new(Arc::clone(&way_out))));
     let mut people = doors.start(Arc::new(errands), &last);
     ready();
+    rooms.custody.resume();
 
     let name = signals.next().await;
     tracing::info!(signal = name, grace = %humantime::format_duration(grace), "stopping: no new connections; exchanges under way may finish");

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, HOST, IF_MATCH};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
@@ -162,6 +163,26 @@ impl Api {
         Ok(Answer { content, revision })
     }
 
+    /// Sends a call that is answered with a file, and hands that on piece by piece.
+    pub(super) async fn download(&self, call: Call, take: &mut dyn FnMut(&[u8]) -> Result<(), CliError>) -> Result<(), CliError> {
+        match self {
+            Self::Server(socket) => {
+                let (response, connection) = asked(socket, call).await?;
+                let outcome = handed_on(response, take).await;
+                connection.abort();
+                outcome
+            }
+            Self::Here { router, activity, .. } => {
+                let request = call.into_request("localhost", Body::from)?;
+                let response = router.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+                handed_on(response, take).await?;
+                activity.flush().await;
+                Ok(())
+            }
+            Self::Remote(_) => Err(CliError::usage("this is done on the machine of the server")),
+        }
+    }
+
     /// Every entry of a list, page by page; `member` is what the list is called in an answer.
     pub(super) async fn all(&self, path: &str, member: &str) -> Result<Vec<Value>, CliError> {
         let (mut entries, mut cursor) = (Vec::new(), String::new());
@@ -218,6 +239,16 @@ fn check_peer(stream: &UnixStream, socket: &std::path::Path, config: &Config) ->
 }
 
 async fn over_socket(socket: &std::path::Path, call: Call) -> Result<(StatusCode, HeaderMap, Bytes), CliError> {
+    let (response, connection) = asked(socket, call).await?;
+    let answer = collected(response).await;
+    connection.abort();
+    answer
+}
+
+type Connection = tokio::task::JoinHandle<hyper::Result<()>>;
+
+/// The response to a call, and the connection that it comes over.
+async fn asked(socket: &std::path::Path, call: Call) -> Result<(http::Response<Incoming>, Connection), CliError> {
     let lost =
         |fault: &dyn std::fmt::Display| CliError::failed(format!("the connection to the server was lost: {fault}; try again"));
     let stream = UnixStream::connect(socket).await.map_err(|fault| lost(&fault))?;
@@ -225,9 +256,28 @@ async fn over_socket(socket: &std::path::Path, call: Call) -> Result<(StatusCode
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|fault| lost(&fault))?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(call.into_request("localhost", Full::new)?).await.map_err(|fault| lost(&fault))?;
-    let answer = collected(response).await;
-    connection.abort();
-    answer
+    Ok((response, connection))
+}
+
+/// Hands on the content of an answer, if it is none that says no.
+async fn handed_on<B>(response: http::Response<B>, take: &mut dyn FnMut(&[u8]) -> Result<(), CliError>) -> Result<(), CliError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + std::fmt::Display,
+{
+    if !response.status().is_success() {
+        let (status, _, content) = collected(response).await?;
+        return Err(CliError::failed(sentence(status, &serde_json::from_slice(&content).unwrap_or_default())));
+    }
+    let mut content = response.into_body();
+    let late = |_| CliError::failed("the server did not go on within 30 s");
+    while let Some(frame) = tokio::time::timeout(PATIENCE, content.frame()).await.map_err(late)? {
+        let frame = frame.map_err(|fault| CliError::failed(format!("the server's answer cannot be read: {fault}")))?;
+        if let Some(piece) = frame.data_ref() {
+            take(piece)?;
+        }
+    }
+    Ok(())
 }
 
 async fn collected<B>(response: http::Response<B>) -> Result<(StatusCode, HeaderMap, Bytes), CliError>

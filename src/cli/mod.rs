@@ -4,6 +4,7 @@
 //! through its socket and with a stopped one through the same routes in this process
 //! (`client`). Only this room reads the process's environment and prints.
 
+mod backup;
 mod ca;
 mod client;
 mod completions;
@@ -15,11 +16,13 @@ mod error;
 mod exec;
 mod health;
 mod java;
+mod key;
 mod logs;
 mod member;
 mod organization;
 mod out;
 mod remote;
+mod restore;
 mod runner;
 mod sandbox;
 mod secret;
@@ -82,6 +85,13 @@ enum Command {
     /// What secrets, runners and members belong to.
     #[command(subcommand)]
     Organization(organization::Command),
+    /// The key-encryption keys, and their rotation.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Write everything that is stored into one file, while the server runs. It is sealed, and holds no key.
+    Backup(backup::Arguments),
+    /// Put a backup in the place of the store, with the server stopped.
+    Restore(restore::Arguments),
     /// Say what would happen to a request, without sending it (or with --send, for real).
     Test(test::Arguments),
     /// Print the environment that sends a runner through the proxy.
@@ -127,7 +137,7 @@ impl Cli {
         let remote = self.remote.resolve()?;
         if remote.is_some() && !self.command.speaks_the_api() {
             return Err(CliError::usage(
-                "--server is for commands about secrets, runners, members, tokens, organizations and tests",
+                "--server is for commands about secrets, runners, members, tokens, organizations, keys and tests",
             ));
         }
         // What needs no configuration must work beside a broken one.
@@ -157,6 +167,9 @@ impl Cli {
             Command::Member(command) => member::run(&place, command).await,
             Command::Token(command) => token::run(&place, command).await,
             Command::Organization(command) => organization::run(&place, command).await,
+            Command::Key(command) => key::run(&place, command).await,
+            Command::Backup(arguments) => backup::run(&place, &arguments).await,
+            Command::Restore(arguments) => restore::run(config, &arguments).await,
             Command::Test(arguments) => test::run(&place, &arguments).await,
             Command::Env(arguments) => env::run(config, &arguments),
             Command::Doctor(arguments) => doctor::run(config, &arguments).await,
@@ -173,14 +186,20 @@ impl Command {
     /// Whether keys or values come into this process. `run` becomes another program, whose limits are
     /// its own.
     fn holds_values(&self) -> bool {
-        matches!(self, Self::Serve | Self::Demo | Self::Doctor(_)) || self.speaks_the_api()
+        matches!(self, Self::Serve | Self::Demo | Self::Doctor(_) | Self::Backup(_) | Self::Restore(_)) || self.speaks_the_api()
     }
 
     /// Whether it is carried out by whoever holds the store, here or elsewhere.
     fn speaks_the_api(&self) -> bool {
         matches!(
             self,
-            Self::Secret(_) | Self::Runner(_) | Self::Member(_) | Self::Token(_) | Self::Organization(_) | Self::Test(_)
+            Self::Secret(_)
+                | Self::Runner(_)
+                | Self::Member(_)
+                | Self::Token(_)
+                | Self::Organization(_)
+                | Self::Key(_)
+                | Self::Test(_)
         )
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use url::Url;
 
 use super::Config;
+use super::key_source::KeySource;
 use super::sections::AdminTls;
 use super::words::{Size, Span, plain_path};
 use crate::fetch::{Target, TargetError};
@@ -30,6 +31,7 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     oidc(config)?;
     proxy_tls(config)?;
     private_files(config)?;
+    keys(config)?;
     sizes(config)?;
     times(config)?;
     activity(config)?;
@@ -159,9 +161,40 @@ fn private_files(config: &Config) -> Result<(), Fault> {
     if plain_path(&config.intercept.ca_key) == plain_path(&config.keys.file) {
         return fault("keys.file", "this is the file of intercept.ca_key already; use another");
     }
-    let credential = &config.keys.credential;
-    if credential.is_empty() || credential.contains('/') || credential == ".." {
-        return fault("keys.credential", "this is the name of a file below $CREDENTIALS_DIRECTORY, without a path");
+    Ok(())
+}
+
+fn keys(config: &Config) -> Result<(), Fault> {
+    let keys = &config.keys;
+    credential("keys.credential", &keys.credential)?;
+    if keys.env.is_some() && !keys.command.is_empty() {
+        return fault("keys.command", "keys.env names the key already; remove one of the two");
+    }
+    if keys.command.first().is_some_and(String::is_empty) {
+        return fault("keys.command", "this names no program; say [\"PROGRAM\", \"ARGUMENT\"], or leave it out");
+    }
+    if keys.command_timeout == Span::millis(0) {
+        return fault("keys.command_timeout", "a wait of 0 would end everything at once; every wait has an end, so say how long");
+    }
+    for (index, source) in keys.previous.iter().enumerate() {
+        let key = format!("keys.previous[{index}]");
+        match source {
+            KeySource::Credential(name) => credential(&key, name)?,
+            KeySource::Command(command) if command.first().is_none_or(String::is_empty) => {
+                return fault(&key, "this names no program; say { command = [\"PROGRAM\", \"ARGUMENT\"] }");
+            }
+            KeySource::File(file) if is_within(file, &config.data_dir) => {
+                return fault(&key, "a key may not lie in data_dir: a backup of it would hold the key");
+            }
+            KeySource::File(_) | KeySource::Env(_) | KeySource::Command(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn credential(key: &str, name: &str) -> Result<(), Fault> {
+    if name.is_empty() || name.contains('/') || name == ".." {
+        return fault(key, "this is the name of a file below $CREDENTIALS_DIRECTORY, without a path");
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod declared;
 mod environment;
 mod error;
 mod file;
+mod key_source;
 mod next_proxy;
 mod sections;
 mod words;
@@ -18,6 +19,7 @@ mod words;
 pub use declared::{DeclaredRunner, DeclaredSecret, Source};
 pub use environment::Environment;
 pub use error::{ConfigError, Place};
+pub use key_source::KeySource;
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use sections::{
     Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys,
@@ -141,7 +143,11 @@ impl Config {
             Some(Source::Env(variable)) => Some(variable),
             _ => None,
         });
-        named.chain(&self.keys.env).chain(for_proxy).chain(for_people)
+        let former = self.keys.previous.iter().filter_map(|source| match source {
+            KeySource::Env(variable) => Some(variable),
+            KeySource::File(_) | KeySource::Credential(_) | KeySource::Command(_) => None,
+        });
+        named.chain(&self.keys.env).chain(former).chain(for_proxy).chain(for_people)
     }
 
     fn assemble(file: Option<&ConfigFile>, environment: Environment) -> Result<Self, ConfigError> {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::declared::Source;
+use super::key_source::KeySource;
 use super::next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyUrl};
 use super::words::{self, AllowedNetwork, FixedAddress, Size, Span, VariableName};
 use crate::members::Role;
@@ -293,7 +294,8 @@ pub enum CleartextSecrets {
     Never,
 }
 
-/// `[keys]`: where the key-encryption key is. The first that has it wins: `env`, `credential`, `file`.
+/// `[keys]`: where the key-encryption key is. The first that has it wins: `env`, `command`, `credential`, `file`.
+/// Wherever it is, former keys may follow it, a line each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
@@ -301,13 +303,26 @@ pub struct Keys {
     pub file: PathBuf,
     /// An environment variable that holds the same line. Once named it must be set.
     pub env: Option<VariableName>,
+    /// A program with its arguments that prints the same line; empty: none.
+    pub command: Vec<String>,
+    /// How long the program may take.
+    pub command_timeout: Span,
     /// The name of a file below `$CREDENTIALS_DIRECTORY` (systemd); used when it is there.
     pub credential: String,
+    /// Where former keys are that something may be sealed with still.
+    pub previous: Vec<KeySource>,
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { file: "keys/kek".into(), env: None, credential: "subrosa-kek".into() }
+        Self {
+            file: "keys/kek".into(),
+            env: None,
+            command: Vec::new(),
+            command_timeout: Span::secs(30),
+            credential: "subrosa-kek".into(),
+            previous: Vec::new(),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod manifest;
 mod names;
 mod open;
 mod record;
+mod renewal;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
 pub use record::{Draft, Entry, Faulty, Header, Kind, Record, RecordKey};
+pub use renewal::Renewed;
 
 use crate::seal::{KeyId, SealError, Sealer};
 use crate::secret::{OrganizationName, SecretValue};
@@ -166,8 +168,13 @@ impl Ledger {
         draft: Draft,
         value: Option<&SecretValue>,
     ) -> Result<Arc<Record>, LedgerError> {
-        let record = self.seal(kind, organization, draft, value)?;
-        self.put(record, None).await
+        let (key, header) = self.begin(kind, organization, draft)?;
+        let bytes = header.to_bytes();
+        let envelope = match value {
+            Some(value) => self.inner.sealer.seal_value(&bytes, value)?,
+            None => self.inner.sealer.seal_metadata(&bytes)?,
+        };
+        self.put(Record { key, header, envelope }, None).await
     }
 
     /// Seals the next revision of `current` and stores it in its place, if it is still current.
@@ -190,7 +197,7 @@ impl Ledger {
         finish(async move { inner.remove(key, revision).await }).await
     }
 
-    /// Seals a record that is kept in memory only.
+    /// Seals a record that is kept in memory only, under a key of this process alone.
     pub fn seal(
         &self,
         kind: Kind,
@@ -198,14 +205,15 @@ impl Ledger {
         draft: Draft,
         value: Option<&SecretValue>,
     ) -> Result<Record, LedgerError> {
+        let (key, header) = self.begin(kind, organization, draft)?;
+        let envelope = self.inner.sealer.seal_in_memory(&header.to_bytes(), value)?;
+        Ok(Record { key, header, envelope })
+    }
+
+    fn begin(&self, kind: Kind, organization: &OrganizationName, draft: Draft) -> Result<(RecordKey, Header), SealError> {
         let key = RecordKey { kind, organization: organization.clone(), id: random_id()? };
         let header = Header::created(&key, draft, self.now());
-        let bytes = header.to_bytes();
-        let envelope = match value {
-            Some(value) => self.inner.sealer.seal_value(&bytes, value)?,
-            None => self.inner.sealer.seal_metadata(&bytes)?,
-        };
-        Ok(Record { key, header, envelope })
+        Ok((key, header))
     }
 
     /// Opens the value of a record; it is authenticated each time.
@@ -242,8 +250,12 @@ impl Inner {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn put(&self, record: Record, revision: Option<u64>) -> Result<Arc<Record>, LedgerError> {
+    async fn put(&self, mut record: Record, revision: Option<u64>) -> Result<Arc<Record>, LedgerError> {
         let _one = self.writer.lock().await;
+        if self.sealer.is_former(&record.envelope) {
+            // The key was changed while this waited.
+            record.envelope = self.sealer.renew(&record.envelope)?;
+        }
         let key = record.key.to_string();
         let (manifest, writes) = {
             let book = self.book();
@@ -323,6 +335,11 @@ impl Book {
 
     fn enter(&mut self, manifest: Manifest, key: &RecordKey, now: Option<Entry>) {
         self.manifest = manifest;
+        self.hold(key, now);
+    }
+
+    /// Holds what lies at `key` now, and tells the followers first.
+    fn hold(&mut self, key: &RecordKey, now: Option<Entry>) {
         for (_, follower) in self.followers.iter().filter(|(kind, _)| *kind == key.kind) {
             follower.changed(key, now.as_ref());
         }

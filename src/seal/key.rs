@@ -16,15 +16,15 @@ use zeroize::Zeroizing;
 use super::random;
 
 const LENGTH: usize = 32;
-/// A key is 44 characters; whatever is longer than this is another file.
-const MAX_FILE: usize = 4096;
+/// A key is 44 characters; whatever is longer than this holds no keys.
+pub(super) const MAX_TEXT: usize = 4096;
 const ID_LABEL: &[u8] = b"subrosa kek id v1";
 /// People lose the `=` when they copy a key; it says nothing that the length does not.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 /// Names a key-encryption key: 8 bytes of a hash of it, shown as 16 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId([u8; 8]);
 
 impl KeyId {
@@ -92,6 +92,29 @@ pub enum KeyError {
         /// Its length once decoded.
         length: usize,
     },
+    /// It is longer than any ring of keys.
+    #[error("{place} is longer than {max} bytes; a key is one line of base64, as `openssl rand -base64 32` prints it", max = MAX_TEXT)]
+    TooLong {
+        /// Which file or text.
+        place: String,
+    },
+    /// It holds no key at all.
+    #[error("{place} holds no key; a key is 32 random bytes in base64, as `openssl rand -base64 32` prints them")]
+    Empty {
+        /// Which file or text.
+        place: String,
+    },
+    /// The file cannot be replaced.
+    #[error(
+        "the key file {path} cannot be replaced: {source}; a new key is written beside it and moved there, so its directory must be \
+         writable for the user that subrosa runs as, nothing was changed"
+    )]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The operating system gave no randomness.
     #[error("no key can be made: the operating system gave no randomness")]
     NoRandomness,
@@ -104,35 +127,19 @@ pub struct KeyEncryptionKey {
 }
 
 impl KeyEncryptionKey {
-    /// Reads a key from a file of one line of base64, which nobody but its owner may read.
-    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
-        let place = path.display().to_string();
-        let unreadable = |source| KeyError::Unreadable { path: place.clone(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        // The open file is asked, not the path, which could lead elsewhere by now.
-        let metadata = file.metadata().map_err(unreadable)?;
-        let mode = metadata.mode() & 0o7777;
-        if !metadata.is_file() {
-            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
-        }
-        // Kubernetes and systemd hand secrets over as root's files, readable by the service's group.
-        let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
-        if mode & forbidden != 0 {
-            return Err(KeyError::TooOpen { path: place, mode });
-        }
-        let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE));
-        file.take(MAX_FILE as u64).read_to_end(&mut text).map_err(unreadable)?;
-        Self::decode(&text, &format!("the key in {place}"))
-    }
-
     /// Makes a key and a file for it: 0600 from its first moment, never over an existing one, on
     /// stable storage before anything is sealed with it.
     pub fn create_file(path: &Path) -> Result<Self, KeyError> {
-        let mut bytes = Zeroizing::new([0; LENGTH]);
-        random(bytes.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
-        let key = Self::from_bytes(&bytes);
+        let key = Self::random()?;
         key.write_new(path).map_err(|source| KeyError::Uncreatable { path: path.display().to_string(), source })?;
         Ok(key)
+    }
+
+    /// A new key.
+    pub fn random() -> Result<Self, KeyError> {
+        let mut bytes = Zeroizing::new([0; LENGTH]);
+        random(bytes.as_mut_slice()).map_err(|_| KeyError::NoRandomness)?;
+        Ok(Self::from_bytes(&bytes))
     }
 
     /// Reads a key from a text of base64; surrounding blanks do not matter.
@@ -157,7 +164,15 @@ impl KeyEncryptionKey {
         &self.bytes
     }
 
-    fn decode(text: &[u8], place: &str) -> Result<Self, KeyError> {
+    /// The key as one line of base64, in memory that is wiped. The buffer never moves.
+    pub(super) fn line(&self) -> Zeroizing<String> {
+        let mut line = Zeroizing::new(String::with_capacity(LENGTH * 2));
+        BASE64.encode_string(self.bytes.as_slice(), &mut line);
+        line.push('\n');
+        line
+    }
+
+    pub(super) fn decode(text: &[u8], place: &str) -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
         BASE64.decode_vec(text.trim_ascii(), &mut bytes).map_err(|_| KeyError::NotBase64 { place: place.to_owned() })?;
         let bytes = <&[u8; LENGTH]>::try_from(bytes.as_slice())
@@ -168,18 +183,43 @@ impl KeyEncryptionKey {
     fn write_new(&self, path: &Path) -> io::Result<()> {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let mut line = Zeroizing::new(String::with_capacity(LENGTH * 2));
-        BASE64.encode_string(self.bytes.as_slice(), &mut line);
-        line.push('\n');
-        if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.sync_all()) {
-            // Half a key would be taken for one at the next start. What cannot be removed says so then.
-            let _ = std::fs::remove_file(path);
-            return Err(error);
-        }
+        write_private(path, &self.line())?;
         // The directory may be new as well: a key that power loss took is a store that never opens.
         parent.canonicalize()?.ancestors().take(2).try_for_each(|dir| File::open(dir)?.sync_all())
     }
+}
+
+/// What a file of keys holds, which nobody but its owner may read.
+pub(super) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let place = path.display().to_string();
+    let unreadable = |source| KeyError::Unreadable { path: place.clone(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    // The open file is asked, not the path, which could lead elsewhere by now.
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mode = metadata.mode() & 0o7777;
+    if !metadata.is_file() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
+    // Kubernetes and systemd hand secrets over as root's files, readable by the service's group.
+    let forbidden = if metadata.uid() == 0 { 0o037 } else { 0o077 };
+    if mode & forbidden != 0 {
+        return Err(KeyError::TooOpen { path: place, mode });
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_TEXT + 1));
+    file.take(MAX_TEXT as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+    Ok(text)
+}
+
+/// Writes a file that is 0600 from its first moment, never over an existing one, onto stable storage.
+/// Its directory is not synced.
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+        // Half a key would be taken for one at the next start. What cannot be removed says so then.
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(())
 }
 
 impl fmt::Debug for KeyEncryptionKey {
@@ -194,6 +234,10 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt;
 
+    fn read(path: &Path) -> Result<KeyEncryptionKey, KeyError> {
+        KeyEncryptionKey::decode(&read_private(path)?, "the key")
+    }
+
     #[test]
     fn a_created_file_is_private_and_reads_back() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -201,7 +245,7 @@ mod tests {
         let made = KeyEncryptionKey::create_file(&path).expect("creates");
         assert_eq!(fs::metadata(&path).expect("is there").mode() & 0o7777, 0o600);
         assert_eq!(fs::metadata(dir.path().join("keys")).expect("is there").mode() & 0o7777, 0o700);
-        let read = KeyEncryptionKey::from_file(&path).expect("reads");
+        let read = read(&path).expect("reads");
         assert_eq!(read.bytes(), made.bytes());
         assert_eq!(read.id(), made.id());
         assert_eq!(fs::read_to_string(&path).expect("text").len(), 45);
@@ -224,14 +268,14 @@ mod tests {
         KeyEncryptionKey::create_file(&path).expect("creates");
         for mode in [0o604, 0o644, 0o660, 0o610] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).expect("changes the mode");
-            let said = KeyEncryptionKey::from_file(&path).expect_err("too open").to_string();
+            let said = read(&path).expect_err("too open").to_string();
             assert!(said.contains(&format!("{mode:04o}")) && said.contains("chmod 600"), "{said}");
         }
         fs::set_permissions(&path, Permissions::from_mode(0o400)).expect("changes the mode");
-        assert!(KeyEncryptionKey::from_file(&path).is_ok());
+        assert!(read(&path).is_ok());
         // As the service managers hand it over: root's, and the group's to read.
         fs::set_permissions(&path, Permissions::from_mode(0o440)).expect("changes the mode");
-        assert_eq!(KeyEncryptionKey::from_file(&path).is_ok(), fs::metadata(&path).expect("is there").uid() == 0);
+        assert_eq!(read(&path).is_ok(), fs::metadata(&path).expect("is there").uid() == 0);
     }
 
     #[test]

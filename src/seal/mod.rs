@@ -1,5 +1,5 @@
 //! Sealing: a payload and its cleartext header become one envelope that only the right
-//! key-encryption key opens, and only unchanged.
+//! key-encryption key opens, and only unchanged. The current key of a ring seals; all of its keys open.
 //!
 //! Every envelope has a random data-encryption key of its own, wrapped by the key-encryption key.
 //! Both AEAD operations (XChaCha20-Poly1305, RFC 5116 in its words) authenticate the header bytes
@@ -8,9 +8,11 @@
 
 mod envelope;
 mod key;
+mod ring;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use chacha20poly1305::aead::AeadInPlace;
 use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
@@ -18,6 +20,7 @@ use zeroize::Zeroizing;
 
 pub use envelope::Envelope;
 pub use key::{KeyEncryptionKey, KeyError, KeyId};
+pub use ring::KeyRing;
 
 use crate::secret::SecretValue;
 use envelope::{DATA_KEY, NONCE, TAG};
@@ -50,21 +53,64 @@ pub enum SealError {
     NoRandomness,
 }
 
-/// Seals and opens under one key-encryption key. Cheap to clone.
+/// Seals under the current key of a ring, and opens under any of its keys. Clones share the ring.
 #[derive(Clone)]
 pub struct Sealer {
-    key: Arc<KeyEncryptionKey>,
+    keys: Arc<Keys>,
+}
+
+struct Keys {
+    ring: ArcSwap<KeyRing>,
+    /// Of what never leaves this process; made when first needed, and changed by no rotation.
+    own: OnceLock<KeyEncryptionKey>,
 }
 
 impl Sealer {
     /// A sealer under `key`.
     pub fn new(key: KeyEncryptionKey) -> Self {
-        Self { key: Arc::new(key) }
+        Self::with(KeyRing::new(key))
     }
 
-    /// Which key this sealer uses.
+    /// A sealer under the keys of `ring`.
+    pub fn with(ring: KeyRing) -> Self {
+        Self { keys: Arc::new(Keys { ring: ArcSwap::from_pointee(ring), own: OnceLock::new() }) }
+    }
+
+    /// Which key seals.
     pub fn key_id(&self) -> KeyId {
-        self.key.id()
+        self.keys.ring.load().current()
+    }
+
+    /// The ring as it is now.
+    pub fn ring(&self) -> Arc<KeyRing> {
+        self.keys.ring.load_full()
+    }
+
+    /// Seals and opens under the keys of `ring` from now on, in every clone.
+    pub fn set_ring(&self, ring: KeyRing) {
+        self.keys.ring.store(Arc::new(ring));
+    }
+
+    /// Whether `envelope` is sealed under a key that is not the current one. What is no envelope is not.
+    pub fn is_former(&self, envelope: &[u8]) -> bool {
+        Envelope::parse(envelope).is_ok_and(|envelope| envelope.key_id() != self.key_id())
+    }
+
+    /// Seals what `envelope` holds anew, beneath the same header, under the current key: with another
+    /// data-encryption key too, so that whoever knows a former key can make nothing of it.
+    pub fn renew(&self, envelope: &[u8]) -> Result<Vec<u8>, SealError> {
+        self.reseal(envelope, Envelope::parse(envelope)?.unverified_header())
+    }
+
+    /// Seals what is kept in this process's memory only, under a key that never leaves it.
+    pub fn seal_in_memory(&self, header: &[u8], payload: Option<&SecretValue>) -> Result<Vec<u8>, SealError> {
+        let key = if let Some(key) = self.keys.own.get() {
+            key
+        } else {
+            let made = KeyEncryptionKey::random().map_err(|_| SealError::NoRandomness)?;
+            self.keys.own.get_or_init(|| made)
+        };
+        seal_under(key, header, payload.map_or(&[], SecretValue::expose))
     }
 
     /// Seals a value beneath `header`.
@@ -90,21 +136,18 @@ impl Sealer {
 
     /// Seals `payload` beneath `header` with a data-encryption key and nonces of its own.
     pub fn seal(&self, header: &[u8], payload: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut data_key = Zeroizing::new([0; DATA_KEY]);
-        random(data_key.as_mut_slice())?;
-        let wrapped = encrypt(self.key.bytes(), data_key.as_slice(), &associated(WRAP_LABEL, header))?;
-        let sealed = encrypt(&data_key, payload, &associated(PAYLOAD_LABEL, header))?;
-        envelope::write(header, self.key.id(), &wrapped, &sealed)
+        seal_under(self.keys.ring.load().key(), header, payload)
     }
 
     /// Opens an envelope, both of whose parts must authenticate.
     pub fn open(&self, envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let envelope = Envelope::parse(envelope)?;
-        if envelope.key_id() != self.key.id() {
-            return Err(SealError::WrongKey { sealed_with: envelope.key_id(), given: self.key.id() });
-        }
+        let ring = self.keys.ring.load();
+        let own = || self.keys.own.get().filter(|own| own.id() == envelope.key_id());
+        let key = ring.find(envelope.key_id()).or_else(own);
+        let key = key.ok_or(SealError::WrongKey { sealed_with: envelope.key_id(), given: ring.current() })?;
         let header = envelope.unverified_header();
-        let unwrapped = decrypt(self.key.bytes(), envelope.wrapped_key(), &associated(WRAP_LABEL, header))?;
+        let unwrapped = decrypt(key.bytes(), envelope.wrapped_key(), &associated(WRAP_LABEL, header))?;
         let mut data_key = Zeroizing::new([0; DATA_KEY]);
         if unwrapped.len() != DATA_KEY {
             return Err(SealError::Corrupt);
@@ -112,6 +155,14 @@ impl Sealer {
         data_key.copy_from_slice(&unwrapped);
         decrypt(&data_key, envelope.sealed_payload(), &associated(PAYLOAD_LABEL, header))
     }
+}
+
+fn seal_under(key: &KeyEncryptionKey, header: &[u8], payload: &[u8]) -> Result<Vec<u8>, SealError> {
+    let mut data_key = Zeroizing::new([0; DATA_KEY]);
+    random(data_key.as_mut_slice())?;
+    let wrapped = encrypt(key.bytes(), data_key.as_slice(), &associated(WRAP_LABEL, header))?;
+    let sealed = encrypt(&data_key, payload, &associated(PAYLOAD_LABEL, header))?;
+    envelope::write(header, key.id(), &wrapped, &sealed)
 }
 
 /// The SHA-256 of a value, for comparing without keeping it.
@@ -201,6 +252,36 @@ mod tests {
         assert_eq!(fault, SealError::WrongKey { sealed_with: sealer(1).key_id(), given: sealer(2).key_id() });
         let said = fault.to_string();
         assert!(said.contains(&sealer(1).key_id().to_string()) && said.contains(&sealer(2).key_id().to_string()), "{said}");
+    }
+
+    #[test]
+    fn a_ring_opens_what_its_former_keys_sealed_and_seals_it_anew_under_the_current_one() {
+        let old = sealer(1).seal(b"h", b"hunter2").expect("seals");
+        let both =
+            Sealer::with(KeyRing::new(KeyEncryptionKey::from_bytes(&[2; 32])).with(KeyEncryptionKey::from_bytes(&[1; 32])));
+        assert_eq!(both.open(&old).expect("opens").as_slice(), b"hunter2");
+        assert!(both.is_former(&old));
+        let new = both.renew(&old).expect("seals");
+        assert!(!both.is_former(&new));
+        let (one, two) = (Envelope::parse(&old).expect("parses"), Envelope::parse(&new).expect("parses"));
+        assert_eq!(one.unverified_header(), two.unverified_header());
+        assert_ne!(one.sealed_payload(), two.sealed_payload(), "whoever had the old data key has nothing of the new one");
+        assert_eq!(sealer(2).open(&new).expect("opens").as_slice(), b"hunter2");
+        // Once the former key is retired, what was sealed with it is nothing any more, in every clone.
+        let clone = both.clone();
+        both.set_ring(both.ring().alone());
+        assert!(matches!(clone.open(&old), Err(SealError::WrongKey { .. })));
+        assert!(clone.open(&new).is_ok());
+    }
+
+    #[test]
+    fn what_is_sealed_for_memory_outlives_a_rotation_and_opens_nowhere_else() {
+        let here = sealer(1);
+        let value = SecretValue::new(b"hunter2".to_vec()).expect("a value");
+        let sealed = here.seal_in_memory(b"h", Some(&value)).expect("seals");
+        here.set_ring(KeyRing::new(KeyEncryptionKey::from_bytes(&[2; 32])));
+        assert_eq!(here.open(&sealed).expect("opens").as_slice(), b"hunter2");
+        assert!(sealer(1).open(&sealed).is_err() && sealer(2).open(&sealed).is_err());
     }
 
     #[test]

@@ -34,6 +34,12 @@ pub async fn open(engine: Engine) -> Result<Arc<dyn Backend>, StoreError> {
     }
 }
 
+/// Puts a store of files that holds `stored` in the place of the one below `directory`, which nobody may hold:
+/// in one step, and at least as far as that one reached. Where what was there is kept, if something was.
+pub async fn replace(directory: PathBuf, stored: Vec<Stored>) -> Result<Option<PathBuf>, StoreError> {
+    sled::replace(directory, stored).await
+}
+
 /// `store` with its commits counted in `registry`, and with its failures told to `readiness`.
 pub fn measured(store: Arc<dyn Backend>, registry: &Registry, readiness: &Readiness) -> Arc<dyn Backend> {
     Arc::new(measured::Measured::new(store, registry, readiness))

@@ -20,6 +20,7 @@
 //! of our fsyncs it takes the kernel's word for that, not the disk's.
 
 mod files;
+mod replacing;
 mod rows;
 
 use std::path::PathBuf;
@@ -116,6 +117,13 @@ impl Drop for Sled {
             let _ = owner.join();
         }
     }
+}
+
+/// Puts a store of `stored` in the place of the one below `directory`; where what was there is kept.
+pub(super) async fn replace(directory: PathBuf, stored: Vec<Stored>) -> Result<Option<PathBuf>, StoreError> {
+    let place = directory.display().to_string();
+    let replaced = tokio::task::spawn_blocking(move || replacing::replace(&directory, &stored));
+    replaced.await.unwrap_or_else(|_| Err(damaged(&place, "what was built does not make sense to sled")))
 }
 
 /// The thread that owns the files.

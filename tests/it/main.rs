@@ -10,6 +10,7 @@
 )]
 
 mod activity;
+mod backups;
 mod bodies;
 mod chaining;
 mod clients;
@@ -23,6 +24,7 @@ mod http2_clients;
 mod http2_frames;
 mod http2_upstream;
 mod injection;
+mod keys;
 mod lifecycle;
 mod oidc;
 mod openapi;

@@ -1,8 +1,10 @@
 //! The REST API, version 1: one file per resource, and the OpenAPI document made from them.
 
 pub(in crate::admin) mod activity;
+mod backup;
 mod documents;
 mod invitations;
+mod keys;
 mod live;
 mod me;
 pub(super) mod members;
@@ -34,6 +36,8 @@ pub(super) fn routes() -> Router<State> {
         members::routes(),
         invitations::routes(),
         tokens::routes(),
+        keys::routes(),
+        backup::routes(),
         request_tests::routes(),
     ];
     let api = resources.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);

@@ -147,7 +147,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// sled locks its own file too, but only after it has read and written others.
-fn lock(directory: &Path) -> Result<io::Result<File>, StoreError> {
+pub(super) fn lock(directory: &Path) -> Result<io::Result<File>, StoreError> {
     let path = directory.join("store.lock");
     let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path) {
         Ok(file) => file,
@@ -173,7 +173,7 @@ fn remove_half_made_snapshots(store: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_sled(directory: &Path, store: &Path) -> Result<sled::Db, StoreError> {
+pub(super) fn open_sled(directory: &Path, store: &Path) -> Result<sled::Db, StoreError> {
     let config = || sled::Config::new().path(store).cache_capacity(CACHE).flush_every_ms(Some(TIDY_MILLISECONDS));
     // A store closed a moment ago may still be held by one of sled's own threads.
     for _ in 0..50 {

@@ -31,6 +31,15 @@ pub(super) fn commit(view: &TransactionalTree, writes: &[Write]) -> Conflictable
     Ok(revision)
 }
 
+/// Fills a database that is nobody's yet, as if everything had come with the change `revision`.
+pub(super) fn fill(db: &sled::Db, stored: &[Stored], revision: u64) -> sled::transaction::TransactionResult<(), String> {
+    for entry in stored {
+        db.transaction(|view| put(view, &entry.key, revision, &entry.bytes))?;
+    }
+    db.insert(REVISION, &revision.to_be_bytes())?;
+    Ok(())
+}
+
 pub(super) fn version(row: Option<sled::IVec>) -> u64 {
     row.and_then(|bytes| bytes.as_ref().try_into().ok()).map_or(0, u64::from_be_bytes)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use subrosa::identity::{Identity, NewRunner};
 use subrosa::inject::{Absence, Secrets};
 use subrosa::ledger::{Ledger, LedgerError};
-use subrosa::seal::{Envelope, KeyEncryptionKey, Sealer};
+use subrosa::seal::{Envelope, KeyEncryptionKey, KeyRing, Sealer};
 use subrosa::secret::{AllowedDomains, RunnerName};
 use subrosa::store::{Backend, Expect, Write};
 use subrosa::vault::{Edit, Vault};
@@ -301,6 +301,94 @@ async fn one_record_of_another_key_is_refused_and_the_rest_opens() {
     let why = refused(&vault, "default", "a");
     assert!(why.contains(&other.key_id().to_string()) && why.contains(&sealer().key_id().to_string()), "{why}");
     bystander_is_unharmed(&vault);
+}
+
+fn key(byte: u8) -> KeyEncryptionKey {
+    KeyEncryptionKey::from_bytes(&[byte; 32])
+}
+
+/// Everything of `backend` sealed anew under the current key of `ledger`, whose former keys are then let go.
+async fn rotated(ledger: &Ledger) {
+    let mut after = None;
+    loop {
+        let step = ledger.renew_records(after, 2).await.expect("seals anew");
+        after = step.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(ledger.renew_manifest().await.expect("seals anew") > 1);
+    ledger.retire_former_keys().await;
+}
+
+#[tokio::test]
+async fn what_was_sealed_under_a_retired_key_is_refused_though_its_revision_is_right() {
+    let Moments { first, now: before, .. } = moments().await;
+    let backend = store_of(&before).await;
+    let ring = KeyRing::new(key(7)).with(key(42));
+    let ledger = Arc::new(Ledger::open(backend.clone(), Sealer::with(ring)).await.expect("opens under the former key"));
+    let vault = Vault::new(ledger.clone(), Vec::new()).expect("opens");
+    rotated(&ledger).await;
+    // In memory too, and for whoever writes next.
+    assert_eq!(found(&vault, "default", "a"), Ok("value-a2".to_owned()));
+    let edit = Edit { description: Some(subrosa::secret::Description::parse("d").expect("short")), ..Edit::default() };
+    vault.edit(&organization("default"), &name("bystander"), edit, None, "t").await.expect("edits");
+    let after = files(&backend).await;
+    assert!(after.values().all(|bytes| Envelope::parse(bytes).expect("an envelope").key_id() == key(7).id()));
+
+    let open = async |files: &Files| {
+        let backend = store_of(files).await;
+        let ledger = Ledger::open(backend, Sealer::new(key(7))).await;
+        ledger.map(|ledger| Vault::new(Arc::new(ledger), Vec::new()).expect("opens"))
+    };
+    let vault = open(&after).await.expect("opens under the current key alone");
+    assert_eq!(found(&vault, "default", "a"), Ok("value-a2".to_owned()));
+    // Exactly as it was before the rotation: the same revision, the same name, sealed by a key that was right.
+    let a = key_of(&before, "default", "a");
+    let mut replayed = after.clone();
+    replayed.insert(a.clone(), before[&a].clone());
+    let vault = open(&replayed).await.expect("opens");
+    let why = refused(&vault, "default", "a");
+    assert!(why.contains(&key(42).id().to_string()) && why.contains(&key(7).id().to_string()), "{why}");
+    bystander_is_unharmed(&vault);
+    // And an older revision of its own is noticed as ever, by the revision that the manifest lists.
+    let forged = Sealer::with(KeyRing::new(key(7)).with(key(42))).renew(&first[&a]).expect("seals");
+    let mut stale = after.clone();
+    stale.insert(a, forged);
+    assert!(refused(&open(&stale).await.expect("opens"), "default", "a").contains("it is revision 1, and 2 is listed"));
+    // The manifest of before the rotation is none any more.
+    for part in before.keys().filter(|key| key.starts_with("manifest")) {
+        let mut replayed = after.clone();
+        replayed.insert(part.clone(), before[part].clone());
+        assert!(open(&replayed).await.is_err(), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_interrupted_anywhere_opens_with_both_keys_and_goes_on() {
+    let before = moments().await.now;
+    let ring = || KeyRing::new(key(7)).with(key(42));
+    let both = Sealer::with(ring());
+    let keys: Vec<&String> = before.keys().collect();
+    for some in 0..=keys.len() {
+        let mut half = before.clone();
+        for key in &keys[..some] {
+            half.insert((*key).clone(), both.renew(&before[*key]).expect("seals"));
+        }
+        let backend = store_of(&half).await;
+        let ledger = Arc::new(Ledger::open(backend.clone(), Sealer::with(ring())).await.expect("opens"));
+        assert!(ledger.faults().is_empty(), "{some}");
+        let mut after = None;
+        loop {
+            after = ledger.renew_records(after, 1).await.expect("seals anew").next;
+            if after.is_none() {
+                break;
+            }
+        }
+        ledger.renew_manifest().await.expect("seals anew");
+        let ledger = Ledger::open(backend, Sealer::new(key(7))).await.expect("opens under the new key alone");
+        assert!(ledger.faults().is_empty(), "{some}");
+    }
 }
 
 #[tokio::test]
