@@ -140,6 +140,6 @@ async fn a_provider_that_is_away_is_told_and_harms_nobody() {
     let answer = Browser::new(&proxy).get("/sign-in/provider").await;
     assert_eq!(answer.status(), 502);
     assert!(answer.text().contains("cannot be used at the moment"), "{}", answer.text());
-    assert!(proxy.log().contains("a sign-in with the identity provider failed"));
+    proxy.logged("a sign-in with the identity provider failed").await;
     assert_eq!(Browser::new(&proxy).get("/sign-in").await.status(), 200);
 }
