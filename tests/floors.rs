@@ -40,9 +40,9 @@ const NEVER: &[(&str, &[&str], &str)] = &[
 const ONLY_IN: &[(&str, &[&str], &str)] = &[
     (
         ".expose()",
-        &["src/inject/splice.rs", "src/seal/", "src/secret/value.rs", "src/members/password.rs"],
-        "plaintext has one door: values are exposed where they are spliced or sealed, and the hash of a password where \
-         a password is held against it",
+        &["src/inject/splice.rs", "src/inject/redact/needles.rs", "src/seal/", "src/secret/value.rs", "src/members/password.rs"],
+        "plaintext has one door: values are exposed where they are spliced, looked for in answers or sealed, and the hash \
+         of a password where a password is held against it",
     ),
     ("std::env", &["src/cli/", "src/main.rs"], "only the roof reads the environment; hand settings down"),
 ];

@@ -16,6 +16,8 @@ pub struct Filter {
     pub outcome: Option<Outcome>,
     /// With this code.
     pub code: Option<String>,
+    /// Whether a value stood in the answer.
+    pub echoed: Option<bool>,
     /// Exchanges only (`Some(false)`), or changes only (`Some(true)`).
     pub changes: Option<bool>,
     /// Not before this, in unix milliseconds.
@@ -44,9 +46,10 @@ impl Filter {
     }
 
     fn wants_exchange(&self, exchange: &Exchange) -> bool {
-        self.secret.as_ref().is_none_or(|secret| exchange.secrets.iter().any(|(name, _)| name == secret))
+        self.secret.as_ref().is_none_or(|secret| names_of(exchange).any(|name| name == secret))
             && self.runner.as_ref().is_none_or(|runner| exchange.runner.as_ref() == Some(runner))
             && self.outcome.is_none_or(|outcome| exchange.outcome == outcome)
+            && self.echoed.is_none_or(|echoed| exchange.redacted.is_empty() != echoed)
             && self.code.as_ref().is_none_or(|code| exchange.code.as_deref() == Some(code))
             && self.host.as_ref().is_none_or(|host| exchange.host.as_ref().is_some_and(|seen| is_host(host, seen)))
             && self.text.as_ref().is_none_or(|text| texts_of(exchange).any(|part| holds(part, text)))
@@ -59,6 +62,7 @@ impl Filter {
         about("secret", self.secret.as_ref().map(SecretName::as_str))
             && about("runner", self.runner.as_ref().map(RunnerName::as_str))
             && self.outcome.is_none()
+            && self.echoed != Some(true)
             && self.code.is_none()
             && self.host.is_none()
             && self.text.as_ref().is_none_or(|text| texts_of_change(change).any(|part| holds(part, text)))
@@ -78,8 +82,14 @@ fn is_host(wanted: &str, seen: &str) -> bool {
     }
 }
 
+/// Those that were used, and those that the answer held.
+fn names_of(exchange: &Exchange) -> impl Iterator<Item = &SecretName> {
+    let used = exchange.secrets.iter().map(|(name, _)| name);
+    used.chain(exchange.redacted.iter().map(|(name, _)| name))
+}
+
 fn texts_of(exchange: &Exchange) -> impl Iterator<Item = &str> {
-    let names = exchange.secrets.iter().map(|(name, _)| name.as_str());
+    let names = names_of(exchange).map(SecretName::as_str);
     let fixed = [exchange.url.as_str(), exchange.method.as_str(), exchange.request_id.as_str()];
     let others = [exchange.origin.as_deref(), exchange.detail.as_deref(), exchange.code.as_deref(), exchange.hint.as_deref()];
     let runner = exchange.runner.as_ref().map(RunnerName::as_str);
@@ -111,6 +121,7 @@ mod tests {
             origin: Some("https://api.crm.test".to_owned()),
             host: Some("api.crm.test".to_owned()),
             secrets: vec![(SecretName::parse("crm.key").expect("a name"), Surface::Query)],
+            redacted: Vec::new(),
             outcome: Outcome::Refused,
             code: Some("domain_restricted".into()),
             detail: Some("Not there.".to_owned()),
@@ -156,6 +167,17 @@ mod tests {
         ] {
             assert_eq!(filter.wants(&home, &entry), wanted, "{filter:?}");
         }
+    }
+
+    #[test]
+    fn a_value_in_an_answer_is_found_by_that_and_by_its_name() {
+        let (home, mut entry) = (OrganizationName::default(), exchange());
+        let by = |name, echoed| Filter { secret: SecretName::parse(name).ok(), echoed, ..Filter::default() };
+        assert!(!by("crm.key", Some(true)).wants(&home, &entry) && by("crm.key", Some(false)).wants(&home, &entry));
+        let What::Exchange(exchange) = &mut entry.what else { panic!("an exchange") };
+        exchange.redacted = vec![(SecretName::parse("crm.other").expect("a name"), crate::inject::Part::Body)];
+        assert!(by("crm.other", Some(true)).wants(&home, &entry) && by("crm.key", None).wants(&home, &entry));
+        assert!(!by("crm.other", Some(false)).wants(&home, &entry));
     }
 
     #[test]

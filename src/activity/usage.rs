@@ -354,6 +354,7 @@ mod tests {
             origin: Some(format!("https://{host}")),
             host: Some(host.to_owned()),
             secrets: secrets.iter().map(|(name, surface)| (secret(name), *surface)).collect(),
+            redacted: Vec::new(),
             outcome: if code.is_some() { Outcome::Refused } else { Outcome::Forwarded },
             code: code.map(Into::into),
             detail: None,

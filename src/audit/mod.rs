@@ -1,6 +1,6 @@
 //! The audit trail: who, when, which secret, where, with what outcome; never a value.
 //!
-//! One line per exchange that held a reference, was refused or has a hint to give, and one per change that somebody
+//! One line per exchange that held a reference, was refused, has a hint to give or was answered with a value, and one per change that somebody
 //! made, as tracing events of the target `subrosa::audit`. The same entry is handed over to whoever
 //! keeps the trail: without waiting, and not at all when they do not keep up. Then it is counted.
 
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 pub use recorded::{Change, Exchange, Recorded, What, millis};
 
-use crate::inject::{Code, Reasons};
+use crate::inject::{Code, Part, Reasons};
 use crate::metrics::{Counter, Registry};
 use crate::origin::Host;
 use crate::secret::{OrganizationName, RunnerName, SecretName, Surface};
@@ -71,8 +71,12 @@ pub struct Entry<'a> {
     pub host: Option<&'a Host>,
     /// Each secret with the surface it stood on; of a refused request those that are known.
     pub secrets: &'a [(SecretName, Surface)],
+    /// Each secret whose value stood in the answer and was taken out of it, with where.
+    pub redacted: &'a [(SecretName, Part)],
     /// Why its content, or a part of it, was not searched.
     pub unsearched: Reasons,
+    /// Why the answer's content was not looked through for values.
+    pub answer_unsearched: Reasons,
     /// How it ended.
     pub outcome: Outcome,
     /// The code of the refusal.
@@ -158,6 +162,7 @@ impl Handover {
 
 fn write(entry: &Entry<'_>) {
     let secrets: Vec<_> = entry.secrets.iter().map(|(name, surface)| format!("{name}@{surface}")).collect();
+    let redacted: Vec<_> = entry.redacted.iter().map(|(name, part)| format!("{name}@{}", part.as_str())).collect();
     tracing::info!(
         target: TARGET,
         request_id = entry.request_id,
@@ -168,7 +173,9 @@ fn write(entry: &Entry<'_>) {
         url = entry.url,
         origin = entry.origin,
         secrets = secrets.join(" "),
+        redacted = (!redacted.is_empty()).then(|| redacted.join(" ")),
         unsearched = (!entry.unsearched.is_empty()).then(|| entry.unsearched.to_string()),
+        answer_unsearched = entry.answer_unsearched.is_notable().then(|| entry.answer_unsearched.to_string()),
         outcome = entry.outcome.as_str(),
         code = entry.code.map(Code::as_str),
         detail = entry.detail,
@@ -238,7 +245,9 @@ mod tests {
             origin: Some("https://a.example"),
             host: Some(&names.host),
             secrets,
+            redacted: &[],
             unsearched: Reasons::default(),
+            answer_unsearched: Reasons::default(),
             outcome: Outcome::Forwarded,
             code: None,
             detail: None,

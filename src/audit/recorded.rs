@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, Outcome};
-use crate::inject::Code;
+use crate::inject::{Code, Part};
 use crate::secret::{OrganizationName, RunnerName, SecretName, Surface};
 
 /// What is kept of a URL, a sentence, a word, in bytes, and how many secrets: entries are small, so
@@ -59,6 +59,9 @@ pub struct Exchange {
     /// Each secret with the surface it stood on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<(SecretName, Surface)>,
+    /// Each secret whose value stood in the answer and was taken out of it, with where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<(SecretName, Part)>,
     /// How it ended.
     pub outcome: Outcome,
     /// The code of the refusal.
@@ -139,6 +142,7 @@ impl From<&Entry<'_>> for Recorded {
             origin: entry.origin.map(|origin| cut(origin, SENTENCE)),
             host: entry.host.map(ToString::to_string),
             secrets: entry.secrets.iter().take(SECRETS).cloned().collect(),
+            redacted: entry.redacted.iter().take(SECRETS).cloned().collect(),
             outcome: entry.outcome,
             code: entry.code.map(|code| Code::as_str(code).into()),
             detail: entry.detail.map(|detail| cut(detail, SENTENCE)),

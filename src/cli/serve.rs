@@ -18,14 +18,14 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
 }
 
 /// The three commands from a running proxy to a first injected request, for `program` as it was
-/// called. The host is a public one that shows what it receives; the value is nobody's.
+/// called. The host is a public one that lets in whoever shows the value; the value is nobody's.
 fn next_steps(program: &str, config: &Config) -> String {
     let named = config.file.as_ref().map(|path| format!(" --config {}", path.display())).unwrap_or_default();
     format!(
         "\nReady. Next, in another terminal in this directory:\n\n  \
          echo not-a-real-key | {program} secret create demo.apiKey --value-stdin --allow httpbin.org{named}\n  \
          eval \"$({program} env{named})\"\n  \
-         curl https://httpbin.org/headers -H 'X-Api-Key: {{secrets.demo.apiKey}}'\n"
+         curl -u 'me:{{secrets.demo.apiKey}}' https://httpbin.org/basic-auth/me/not-a-real-key\n"
     )
 }
 
@@ -45,7 +45,10 @@ mod tests {
         let config = Config { file: Some(PathBuf::from("a/b.toml")), ..Config::default() };
         let steps = next_steps("subrosa", &config);
         assert_eq!(steps.matches(" --config a/b.toml").count(), 2);
-        assert!(steps.contains("\n  curl https://httpbin.org/headers -H 'X-Api-Key: {secrets.demo.apiKey}'\n"), "{steps}");
+        assert!(
+            steps.contains("\n  curl -u 'me:{secrets.demo.apiKey}' https://httpbin.org/basic-auth/me/not-a-real-key\n"),
+            "{steps}"
+        );
         assert!(!next_steps("subrosa", &Config::default()).contains("--config"));
     }
 }

@@ -23,8 +23,8 @@ pub use key_source::KeySource;
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use sections::{
     Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys,
-    Limits, Log, LogFormat, LogLevel, Narrow, Oidc, OidcGroup, Oversize, Proxy, ProxyTls, Shutdown, Store, Timeouts, TlsFiles,
-    Transparent,
+    Limits, Log, LogFormat, LogLevel, Narrow, Oidc, OidcGroup, Oversize, Proxy, ProxyTls, Redaction, Shutdown, Store, Timeouts,
+    TlsFiles, Transparent,
 };
 pub use words::{AllowedNetwork, FixedAddress, Size, Span, VariableName};
 
@@ -58,6 +58,8 @@ pub struct Config {
     pub keys: Keys,
     /// What is searched, and within which bounds.
     pub injection: Injection,
+    /// Values are taken out of answers.
+    pub redaction: Redaction,
     /// What bounds the memory.
     pub limits: Limits,
     /// How long is waited.
@@ -93,6 +95,7 @@ impl Default for Config {
             egress: Egress::default(),
             keys: Keys::default(),
             injection: Injection::default(),
+            redaction: Redaction::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             shutdown: Shutdown::default(),

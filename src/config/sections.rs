@@ -380,6 +380,22 @@ pub struct Narrow {
     pub surfaces: Surfaces,
 }
 
+/// `[redaction]`: values that were sent are taken out of answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redaction {
+    /// Whether they are.
+    pub enabled: bool,
+    /// Hosts whose answers are left as they are.
+    pub except: Vec<DomainPattern>,
+}
+
+impl Default for Redaction {
+    fn default() -> Self {
+        Self { enabled: true, except: Vec::new() }
+    }
+}
+
 /// `[limits]`: what bounds the memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

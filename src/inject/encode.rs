@@ -78,7 +78,7 @@ pub(super) fn json_literal(value: &[u8]) -> Result<Encoded, Unfit> {
 }
 
 /// By the grammar (RFC 8259 section 6): a number too large for a reader is still one.
-fn is_json_number(value: &[u8]) -> bool {
+pub(super) fn is_json_number(value: &[u8]) -> bool {
     let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let value = value.strip_prefix(b"-").unwrap_or(value);
     let whole = if value.starts_with(b"0") { 1 } else { digits(value) };

@@ -16,6 +16,7 @@
 mod bare;
 mod content;
 mod encode;
+mod redact;
 mod reference;
 mod refusal;
 mod response;
@@ -24,6 +25,9 @@ mod surface;
 
 pub use bare::bare_hint;
 pub use content::{Reasons, Rewriting, Search, Unsearched};
+pub use redact::{
+    Found, Instead, LEAST, Needles, Part, Passed, Readable, Redaction, Sent, Undecodable, holds_value, redact_fields,
+};
 pub use reference::{escape_text, first_reference, holds_reference};
 pub use refusal::{Code, Refusal};
 pub use response::escape_response_fields;
@@ -86,6 +90,8 @@ pub trait Secrets: Send + Sync {
 pub struct Receipt {
     /// Each secret with each surface it was put on, once, in the order found.
     pub injected: Vec<(SecretName, Surface)>,
+    /// The same secrets as they were then, their values sealed.
+    pub sent: Vec<Sent>,
     /// How many escapes (`{{secrets.NAME}}`) were undone.
     pub unescaped: usize,
     /// Why the content, or a part of it, was not searched.

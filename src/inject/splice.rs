@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::reference::{Coding, Scanner, Token};
-use super::{Absence, Code, Plaintext, Receipt, Refusal, Resolver, Secret};
+use super::{Absence, Code, Plaintext, Receipt, Refusal, Resolver, Secret, Sent};
 use crate::origin::Host;
 use crate::secret::{SecretName, Surface};
 
@@ -156,6 +156,10 @@ impl Splicer<'_> {
         let used = (name.clone(), place.surface);
         if !self.receipt.injected.contains(&used) {
             self.receipt.injected.push(used);
+        }
+        let sent = Sent::new(name.clone(), secret);
+        if !self.receipt.sent.contains(&sent) {
+            self.receipt.sent.push(sent);
         }
         Ok(encoded)
     }

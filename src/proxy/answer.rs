@@ -1,15 +1,19 @@
-//! The content of a response on its way to the client: our own text, or the upstream's bytes.
+//! The content of a response on its way to the client: our own text, or what the upstream sends, as it
+//! comes, held, or looked through.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use super::fields;
 use super::gate::Control;
 use super::outgoing::{BoxError, Outgoing};
+use super::redacting::Redacting;
 use crate::inject;
 use crate::upstream::Returning;
 
@@ -22,6 +26,14 @@ pub(super) struct Answer {
 enum Kind {
     Own(Option<Bytes>),
     Upstream(Box<Returning<Outgoing>>),
+    Held(Box<Held>),
+    Redacting(Box<Redacting>),
+}
+
+/// A content of the upstream that was read whole.
+struct Held {
+    pieces: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
 }
 
 impl Answer {
@@ -33,6 +45,17 @@ impl Answer {
     /// What the upstream sends, as it comes.
     pub(super) fn upstream(content: Returning<Outgoing>) -> Self {
         Self { kind: Kind::Upstream(Box::new(content)), control: None }
+    }
+
+    /// What the upstream sent, read whole.
+    pub(super) fn held(pieces: Vec<Bytes>, trailers: Option<HeaderMap>) -> Self {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { kind: Kind::Held(Box::new(Held { pieces, trailers })), control: None }
+    }
+
+    /// What the upstream sends, looked through.
+    pub(super) fn redacting(content: Redacting) -> Self {
+        Self { kind: Kind::Redacting(Box::new(content)), control: None }
     }
 
     /// The same; `control` hears of its end.
@@ -50,6 +73,11 @@ impl Kind {
                 let frame = ready!(Pin::new(content.as_mut()).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map(cleaned_trailers).map_err(Into::into)))
             }
+            Self::Held(held) => {
+                let data = held.pieces.pop_front().map(Frame::data);
+                Poll::Ready(data.or_else(|| held.trailers.take().map(Frame::trailers)).map(Ok))
+            }
+            Self::Redacting(content) => content.poll_frame(cx),
         }
     }
 }
@@ -78,6 +106,8 @@ impl Body for Answer {
         match &self.kind {
             Kind::Own(text) => text.is_none(),
             Kind::Upstream(content) => content.is_end_stream(),
+            Kind::Held(held) => held.pieces.is_empty() && held.trailers.is_none(),
+            Kind::Redacting(content) => content.is_end_stream(),
         }
     }
 
@@ -85,17 +115,18 @@ impl Body for Answer {
         match &self.kind {
             Kind::Own(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Kind::Upstream(content) => content.size_hint(),
+            Kind::Held(held) => SizeHint::with_exact(held.pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Kind::Redacting(content) => content.size_hint(),
         }
     }
 }
 
-/// What an upstream says is not a reference, nor a word of ours, in trailers either.
 fn cleaned_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
-    match frame.into_trailers() {
-        Ok(mut trailers) => {
-            fields::strip_response_trailers(&mut trailers);
-            Frame::trailers(inject::escape_response_fields(&trailers).unwrap_or(trailers))
-        }
-        Err(frame) => frame,
-    }
+    frame.into_trailers().map_or_else(|frame| frame, |trailers| Frame::trailers(cleaned(trailers)))
+}
+
+/// What an upstream says is not a reference, nor a word of ours, in trailers either.
+pub(super) fn cleaned(mut trailers: HeaderMap) -> HeaderMap {
+    fields::strip_response_trailers(&mut trailers);
+    inject::escape_response_fields(&trailers).unwrap_or(trailers)
 }

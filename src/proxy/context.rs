@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::budget::{Budget, Budgets, Room, Share};
+use super::lately::Lately;
 use super::measures::Measures;
 use super::outgoing::Outgoing;
 use crate::audit::Audit;
@@ -77,6 +78,10 @@ pub struct Settings {
     pub cleartext: Cleartext,
     /// Fewer surfaces for some hosts.
     pub narrow: Vec<Narrow>,
+    /// Whether values that were sent are taken out of answers.
+    pub redaction: bool,
+    /// Hosts whose answers are left as they are.
+    pub unredacted: Vec<DomainPattern>,
     /// The largest request head, in bytes.
     pub head_bytes: usize,
     /// How long a client may take for a head.
@@ -94,6 +99,11 @@ impl Settings {
     pub(super) fn surfaces_for(&self, host: &Host) -> Surfaces {
         let meant = self.narrow.iter().filter(|narrow| narrow.hosts.iter().any(|pattern| pattern.matches(host)));
         meant.fold(Surfaces::ALL, |surfaces, narrow| surfaces.and(narrow.surfaces))
+    }
+
+    /// Whether values are taken out of what `host` answers.
+    pub(super) fn redacts(&self, host: &Host) -> bool {
+        self.redaction && !self.unredacted.iter().any(|pattern| pattern.matches(host))
     }
 
     /// Whether tunnels to `host` are relayed untouched.
@@ -126,6 +136,8 @@ pub struct Shared {
     pub connections: Arc<Budget>,
     /// Connections beyond those that may be told so at a time; the rest are closed unheard.
     pub turned_away: Arc<Budget>,
+    /// What was lately sent where.
+    pub lately: Lately,
     /// What is counted.
     pub measures: Measures,
     /// When to stop.

@@ -23,10 +23,11 @@ use super::gate::Control;
 use super::late::{About, Late};
 use super::outgoing::Outgoing;
 use super::received::Received;
+use super::redaction::{Redacted, Watch};
 use super::relay;
 use super::socket::Socket;
 use super::{content, fields};
-use crate::inject::{self, Code, Injection, Plaintext, Reasons, Receipt, Refusal};
+use crate::inject::{self, Code, Injection, Plaintext, Reasons, Receipt, Refusal, Sent};
 use crate::origin::{Origin, Scheme};
 use crate::secret::{SecretName, Surface, Surfaces};
 use crate::upstream::{self, Lane, Pinned, Returning, Speech};
@@ -55,6 +56,12 @@ pub(super) struct Seen {
     pub(super) bare: Option<SecretName>,
     /// Why the content, or a part of it, was not searched.
     pub(super) unsearched: Reasons,
+    /// The secrets that went out, sealed.
+    pub(super) values: Vec<Sent>,
+    /// What was taken out of the answer so far.
+    pub(super) redacted: Redacted,
+    /// Why the answer's content was not looked through, where it was to be.
+    pub(super) answer_unsearched: Reasons,
     /// More may come out about its content.
     late: Option<Arc<Late>>,
     /// The request had begun to go out.
@@ -72,11 +79,12 @@ impl Seen {
     /// Keeps what was found.
     pub(super) fn take(&mut self, receipt: Receipt) {
         (self.injected, self.unescaped, self.unsearched) = (receipt.injected, receipt.unescaped, receipt.unsearched);
+        self.values = receipt.sent;
     }
 
     /// Whether there is anything to write down of a request that was forwarded.
     pub(super) fn is_notable(&self) -> bool {
-        self.held_reference() || self.unsearched.is_notable()
+        self.held_reference() || self.unsearched.is_notable() || !self.redacted.is_empty() || self.answer_unsearched.is_notable()
     }
 }
 
@@ -104,9 +112,11 @@ pub(super) async fn exchange(
     let speech = if needs_own { Speech::Http1 } else { visit.speech };
     let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
     cleartext(visit, &lane, seen)?;
-    let socket = socket.map(|surfaces| Socket::new(visit, surfaces, cleartext_for(visit, &lane)));
+    let socket = socket.map(|surfaces| Socket::new(visit, surfaces, cleartext_for(visit, &lane), &seen.values));
+    visit.door.shared.lately.sends(&visit.caller.organization, visit.origin, &seen.values);
     let sent = lane.send(outgoing).await;
-    if let Some(late) = seen.late.take() {
+    let late = seen.late.take();
+    if let Some(late) = &late {
         late.bring(seen, sent.as_ref().ok().map(Response::status));
     }
     let sent = sent.map_err(|error| {
@@ -118,7 +128,8 @@ pub(super) async fn exchange(
         own_fault(visit, error)
     })?;
     seen.waited = bare.then(|| waits.elapsed());
-    respond(visit, sent, client_upgrade.map(|client| (client, socket)), negotiates)
+    let watch = Watch::begin(visit, seen, late)?;
+    respond(visit, sent, (client_upgrade.map(|client| (client, socket)), negotiates), (watch, seen)).await
 }
 
 /// The surfaces of a request for a WebSocket whose messages are to be looked at.
@@ -128,7 +139,8 @@ fn socket_surfaces(visit: &Visit<'_>, fields: &HeaderMap, upgrades: bool) -> Res
         return Ok(None);
     }
     let surfaces = fields::wanted_surfaces(fields)?.and(settings.surfaces_for(&visit.origin.host));
-    Ok(Some(surfaces).filter(|surfaces| surfaces.contains(Surface::Body)))
+    let is_looked_at = surfaces.contains(Surface::Body) || settings.redacts(&visit.origin.host);
+    Ok(is_looked_at.then_some(surfaces))
 }
 
 /// What a client's content broke off for, where that is known; the upstream's fault otherwise.
@@ -230,11 +242,11 @@ fn cleartext_for(visit: &Visit<'_>, lane: &Lane<Outgoing>) -> Result<(), Refusal
 }
 
 /// Makes the upstream's response the client's.
-fn respond(
+async fn respond(
     visit: &Visit<'_>,
     mut sent: Response<Returning<Outgoing>>,
-    client_upgrade: Option<(OnUpgrade, Option<Socket>)>,
-    negotiates: bool,
+    (client_upgrade, negotiates): (Option<(OnUpgrade, Option<Socket>)>, bool),
+    (watch, seen): (Option<Watch>, &mut Seen),
 ) -> Result<Response<Answer>, Refusal> {
     if negotiates || holds_connection_auth(sent.headers(), WWW_AUTHENTICATE) {
         // Who authenticated a connection owns it: nobody else's request may travel on it.
@@ -249,6 +261,9 @@ fn respond(
         parts.headers = escaped;
     }
     drop_planted_reason(&mut parts.extensions);
+    if let Some(watch) = &watch {
+        watch.head(visit, &mut parts, seen);
+    }
     parts.version = Version::HTTP_11;
     if let (Some((client, socket)), Some(upstream)) = (client_upgrade, upstream_upgrade) {
         let bearer = relay::Bearer { caller: visit.caller.clone(), host: visit.origin.host.clone() };
@@ -259,7 +274,11 @@ fn respond(
         let detail = "The upstream switched protocols, which the request had not asked for.";
         return Err(Refusal::new(Code::UpstreamProtocol, detail));
     }
-    Ok(Response::from_parts(parts, Answer::upstream(content)))
+    let answer = match watch {
+        Some(watch) => watch.content(visit, &mut parts, content, seen).await,
+        None => Answer::upstream(content),
+    };
+    Ok(Response::from_parts(parts, answer))
 }
 
 /// NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6).

@@ -11,8 +11,9 @@ use super::client_auth::Caller;
 use super::context::Shared;
 use super::exchange::{Seen, Visit};
 use crate::audit::{Entry, Outcome};
-use crate::inject::{Receipt, Refusal};
+use crate::inject::{Part, Reasons, Receipt, Refusal, Sent};
 use crate::origin::Origin;
+use crate::secret::{SecretName, Surface};
 
 /// The request itself, as far as it is written down.
 #[derive(Clone, Copy)]
@@ -49,12 +50,28 @@ impl Told {
         }
     }
 
+    /// Whose request it is.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Writes one more line about it.
     pub(super) fn record(&self, shared: &Shared, receipt: &Receipt, ending: &Ending<'_>) {
+        let refused = ending.refusal.and_then(|refusal| refusal.secret.clone().zip(refusal.surface));
+        let secrets: Vec<_> = receipt.injected.iter().cloned().chain(refused).collect();
+        self.write(shared, &Finding { secrets: &secrets, redacted: &[], unsearched: receipt.unsearched }, ending);
+    }
+
+    /// Writes one more line about it: values stood in its answer.
+    pub(super) fn echoed(&self, shared: &Shared, redacted: &[(SecretName, Part)], status: StatusCode) {
+        let ending = Ending { outcome: Outcome::Forwarded, refusal: None, status };
+        self.write(shared, &Finding { secrets: &[], redacted, unsearched: Reasons::default() }, &ending);
+    }
+
+    fn write(&self, shared: &Shared, finding: &Finding<'_>, ending: &Ending<'_>) {
+        let Finding { secrets, redacted, unsearched } = *finding;
         let Ending { outcome, refusal, status } = *ending;
         let origin = self.origin.to_string();
-        let refused = refusal.and_then(|refusal| refusal.secret.clone().zip(refusal.surface));
-        let secrets: Vec<_> = receipt.injected.iter().cloned().chain(refused).collect();
         shared.audit.record(&Entry {
             request_id: &self.request_id,
             client: self.client,
@@ -64,8 +81,10 @@ impl Told {
             url: &self.url,
             origin: Some(&origin),
             host: Some(&self.origin.host),
-            secrets: &secrets,
-            unsearched: receipt.unsearched,
+            secrets,
+            redacted,
+            unsearched,
+            answer_unsearched: Reasons::default(),
             outcome,
             code: refusal.map(|refusal| refusal.code),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
@@ -75,6 +94,13 @@ impl Told {
             at: SystemTime::now(),
         });
     }
+}
+
+/// What came out.
+struct Finding<'a> {
+    secrets: &'a [(SecretName, Surface)],
+    redacted: &'a [(SecretName, Part)],
+    unsearched: Reasons,
 }
 
 /// How it ended.
@@ -113,8 +139,27 @@ impl Late {
     pub(super) fn note(&self, receipt: &Receipt) {
         let mut state = self.state();
         if state.receipt != *receipt {
+            if receipt.sent.len() > state.receipt.sent.len() {
+                self.shared.lately.sends(&self.told.caller.organization, &self.told.origin, &receipt.sent);
+            }
             state.receipt = receipt.clone();
         }
+    }
+
+    /// Nothing more is sent.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().has_ended
+    }
+
+    /// Adds to `sent` what went out since; whether there was anything.
+    pub(super) fn add_sent_to(&self, sent: &mut Vec<Sent>) -> bool {
+        let (state, before) = (self.state(), sent.len());
+        for one in &state.receipt.sent {
+            if !sent.contains(one) {
+                sent.push(one.clone());
+            }
+        }
+        sent.len() > before
     }
 
     /// It was refused, and the exchange broken off.

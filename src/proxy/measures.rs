@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::audit::Outcome;
-use crate::inject::Code;
+use crate::inject::{Code, Part, Unsearched};
 use crate::metrics::{Counter, Durations, Gauge, Registry};
 use crate::secret::Surface;
 
@@ -18,6 +18,10 @@ pub struct Measures {
     responses: Vec<Counter>,
     /// By [`Surface::ALL`].
     injections: Vec<Counter>,
+    /// By [`Part::ALL`].
+    redactions: Vec<Counter>,
+    /// By [`Unsearched::ALL`].
+    unredacted: Vec<Counter>,
     head: Durations,
     added: Durations,
     /// Tunnels that are open.
@@ -67,6 +71,16 @@ impl Measures {
                 "Secrets that went out, by the surface they stood on",
                 one("surface", &surfaces),
             ),
+            redactions: registry.counters(
+                "subrosa_redactions",
+                "Values that stood in answers and gave way to their reference, by where",
+                one("part", &Part::ALL.map(Part::as_str)),
+            ),
+            unredacted: registry.counters(
+                "subrosa_answers_unsearched",
+                "Answers that were to be looked through for values and whose content could not be, by reason",
+                one("reason", &Unsearched::ALL.map(Unsearched::as_str)),
+            ),
             head: registry.durations("subrosa_exchange", "From a request's head to the head of its response"),
             added: registry.durations(
                 "subrosa_added",
@@ -98,6 +112,18 @@ impl Measures {
         one_more(&self.injections, surface as usize);
     }
 
+    /// So many values stood in a part of an answer.
+    pub(super) fn redacted(&self, part: Part, count: u64) {
+        if let Some(counter) = self.redactions.get(part as usize).filter(|_| count > 0) {
+            counter.add(count);
+        }
+    }
+
+    /// The content of an answer was not looked through.
+    pub(super) fn unredacted(&self, reason: Unsearched) {
+        one_more(&self.unredacted, reason as usize);
+    }
+
     /// A tunnel was opened.
     pub(super) fn tunnel(&self, kind: Tunnel) {
         one_more(&self.tunnelled, kind as usize);
@@ -126,12 +152,24 @@ mod tests {
         for surface in Surface::ALL {
             measures.injection(surface);
         }
+        for part in Part::ALL {
+            measures.redacted(part, 1);
+        }
+        for reason in Unsearched::ALL {
+            measures.unredacted(reason);
+        }
         for kind in [Tunnel::Intercepted, Tunnel::PassedThrough, Tunnel::Switched] {
             measures.tunnel(kind);
         }
         let text = registry.text();
         let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("subrosa_") && line.contains('{')).collect();
-        for part in ["subrosa_exchanges_total{", "subrosa_injections_total{", "subrosa_tunnels_opened_total{"] {
+        for part in [
+            "subrosa_exchanges_total{",
+            "subrosa_injections_total{",
+            "subrosa_redactions_total{",
+            "subrosa_answers_unsearched_total{",
+            "subrosa_tunnels_opened_total{",
+        ] {
             let rows: Vec<_> = rows.iter().filter(|row| row.starts_with(part)).collect();
             assert!(!rows.is_empty() && rows.iter().all(|row| row.ends_with("} 1")), "{rows:#?}");
         }

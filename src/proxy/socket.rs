@@ -3,7 +3,8 @@
 //! Only where `injection.websocket` is on; extensions are declined for such a connection, so that a
 //! frame is what it says. A message without a reference goes on as it came, frame by frame; one with
 //! references goes on as one frame. A refusal closes the connection on both sides, with 1008 and the
-//! refusal's code towards the client. What an upstream sends is relayed as it is.
+//! refusal's code towards the client. What an upstream sends is relayed without the values that were sent to
+//! it (`socket_inward`), or as it is where answers are not looked through.
 
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use super::client_auth::Caller;
 use super::context::Door;
 use super::exchange::Visit;
 use super::late::{Ending, Told};
+use super::redaction;
 use super::socket_frames::{self as frames, Broken, Follower, Head, Opcode};
+use super::socket_inward::{self, Echoes, Values};
 use crate::audit::Outcome;
-use crate::inject::{Code, Injection, Plaintext, Receipt, Refusal};
+use crate::inject::{Code, Injection, Needles, Plaintext, Receipt, Refusal, Sent};
 use crate::origin::Origin;
 use crate::secret::Surfaces;
 
@@ -44,6 +47,8 @@ pub(super) struct Socket {
     surfaces: Surfaces,
     /// Why no secret may go to this upstream, if none may: it would travel over plain http.
     cleartext: Result<(), Refusal>,
+    /// What went out, where it is to be taken out of what the upstream sends.
+    values: Option<Values>,
     told: Told,
 }
 
@@ -65,10 +70,15 @@ struct Message {
 }
 
 impl Socket {
-    /// For the WebSocket that a request asks for; `cleartext` says why no secret may go to this upstream.
-    pub(super) fn new(visit: &Visit<'_>, surfaces: Surfaces, cleartext: Result<(), Refusal>) -> Self {
+    /// For the WebSocket that a request asks for, with which this was `sent`; `cleartext` says why no secret may
+    /// go to this upstream.
+    pub(super) fn new(visit: &Visit<'_>, surfaces: Surfaces, cleartext: Result<(), Refusal>, sent: &[Sent]) -> Self {
         let (door, caller, origin) = (visit.door.clone(), visit.caller.clone(), visit.origin.clone());
-        Self { door, caller, origin, surfaces, cleartext, told: Told::of(visit) }
+        let values = door.shared.settings.redacts(&origin.host).then(Values::default);
+        if let Some(values) = &values {
+            values.add(sent);
+        }
+        Self { door, caller, origin, surfaces, cleartext, values, told: Told::of(visit) }
     }
 
     /// Relays until either side has ended, or a message is refused.
@@ -80,7 +90,7 @@ impl Socket {
         let (from_client, to_client) = tokio::io::split(client);
         let (from_upstream, to_upstream) = tokio::io::split(upstream);
         let stop = Notify::new();
-        let mut inward = std::pin::pin!(inward(from_upstream, to_client, &stop));
+        let mut inward = std::pin::pin!(self.inward(from_upstream, to_client, &stop));
         let ended = tokio::select! {
             ended = self.outward(from_client, to_upstream) => ended,
             // The other way has nowhere to go.
@@ -100,6 +110,26 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// Passes on what an upstream sends; told to stop, it ends between two frames and hands the client's side
+    /// back.
+    async fn inward<C, U>(&self, upstream: ReadHalf<U>, client: WriteHalf<C>, stop: &Notify) -> Option<WriteHalf<C>>
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+        U: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(values) = &self.values else { return inward(upstream, client, stop).await };
+        let needles = |sent| self.needles(sent);
+        let echoes = Echoes { values, shared: &self.door.shared, told: &self.told, needles: &needles };
+        socket_inward::inward(echoes, upstream, client, stop).await
+    }
+
+    /// The values of what was sent here, and of what was lately sent there and this caller may use.
+    fn needles(&self, sent: Vec<Sent>) -> Option<Needles> {
+        let (shared, own) = (&self.door.shared, sent.len());
+        let sent = redaction::with_lately(shared, (&self.caller, &self.origin), sent);
+        redaction::needles((shared, &self.caller), &sent, own).ok()
     }
 
     /// Passes on what a client sends.
@@ -185,6 +215,10 @@ impl Socket {
         }
         if rewritten.is_some() {
             self.record(&receipt, None);
+        }
+        if let Some(values) = self.values.as_ref().filter(|_| !receipt.sent.is_empty()) {
+            values.add(&receipt.sent);
+            shared.lately.sends(&self.caller.organization, &self.origin, &receipt.sent);
         }
         Ok(rewritten)
     }

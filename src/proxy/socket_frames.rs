@@ -95,6 +95,24 @@ pub(super) fn text(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     frame
 }
 
+/// A part of a text message in one frame, as a server writes it: the first, the last, or both.
+pub(super) fn unmasked_text(payload: &[u8], is_first: bool, is_last: bool) -> Vec<u8> {
+    let mut frame = vec![u8::from(is_first) | u8::from(is_last) << 7];
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ 0..=125), _) => frame.push(length),
+        (_, Ok(length)) => {
+            frame.push(126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(payload);
+    frame
+}
+
 /// A close frame with a status and a reason, cut where it has to be; masked towards a server.
 pub(super) fn close(status: u16, reason: &str, key: Option<[u8; 4]>) -> Vec<u8> {
     let mut end = reason.len().min(123);
@@ -179,6 +197,19 @@ mod tests {
             let mut read = frame[head.length..].to_vec();
             mask(&mut read, head.mask.expect("masked"), 0);
             assert_eq!((read, head.payload), (payload, length as u64));
+        }
+        for (payload, is_first, is_last, wanted) in [
+            (&b"x"[..], true, true, &[0x81, 1, b'x'][..]),
+            (b"x", true, false, &[0x01, 1, b'x']),
+            (b"", false, false, &[0x00, 0]),
+            (b"", false, true, &[0x80, 0]),
+        ] {
+            assert_eq!(unmasked_text(payload, is_first, is_last), wanted);
+        }
+        for length in [126, 65_536] {
+            let frame = unmasked_text(&vec![b'x'; length], true, true);
+            let head = Head::read(&frame).expect("good").expect("whole");
+            assert_eq!((head.length + length, head.payload, head.mask), (frame.len(), length as u64, None));
         }
         let frame = close(1008, &"\u{e9}".repeat(100), None);
         assert_eq!((frame.len(), &frame[..4]), (2 + 2 + 122, &[0x88, 124, 0x03, 0xf0][..]));

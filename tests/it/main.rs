@@ -32,6 +32,7 @@ mod operations;
 mod pages;
 mod people;
 mod proxy_protocol;
+mod redaction;
 mod refusals;
 mod responses;
 mod runners;

@@ -17,11 +17,11 @@ use super::support::{CRM, Ca, VALUE, World, read_response, reply, soon};
 const FREE: &str = "free.crm.example.com";
 const JSON: &str = "Content-Type: application/json\r\n";
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// The connections that an origin gets, their TLS done.
-struct Free(mpsc::UnboundedReceiver<Box<dyn Stream>>);
+pub struct Free(mpsc::UnboundedReceiver<Box<dyn Stream>>);
 
 impl Free {
     async fn accept(&mut self) -> Box<dyn Stream> {
@@ -29,7 +29,7 @@ impl Free {
     }
 
     /// The next connection, and the head of its request.
-    async fn head(&mut self, buffer: &mut Vec<u8>) -> (Box<dyn Stream>, String) {
+    pub async fn head(&mut self, buffer: &mut Vec<u8>) -> (Box<dyn Stream>, String) {
         let mut stream = self.accept().await;
         let head = soon(until(&mut stream, buffer, |bytes| find(bytes, b"\r\n\r\n").map(|at| at + 4))).await;
         (stream, String::from_utf8(head.expect("a head")).expect("text"))
@@ -37,7 +37,7 @@ impl Free {
 }
 
 /// A world with one more origin, [`FREE`].
-async fn free_world(config: &str) -> (World, Free) {
+pub async fn free_world(config: &str) -> (World, Free) {
     let ca = Ca::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
@@ -54,7 +54,7 @@ async fn free_world(config: &str) -> (World, Free) {
 }
 
 /// What comes until `wanted` has come.
-async fn read_until<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>, wanted: &[u8]) -> String {
+pub async fn read_until<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>, wanted: &[u8]) -> String {
     let read = soon(until(stream, buffer, |bytes| find(bytes, wanted).map(|at| at + wanted.len()))).await;
     String::from_utf8(read.unwrap_or_else(|| panic!("only {:?}", String::from_utf8_lossy(buffer)))).expect("text")
 }
@@ -70,16 +70,16 @@ fn post(host: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-fn chunked(host: &str, fields: &str) -> String {
+pub fn chunked(host: &str, fields: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: {host}\r\n{fields}Transfer-Encoding: chunked\r\n\r\n")
 }
 
-fn chunk(text: &str) -> String {
+pub fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
 /// The data of a chunked content.
-fn unchunked(bytes: &[u8]) -> Vec<u8> {
+pub fn unchunked(bytes: &[u8]) -> Vec<u8> {
     let (mut data, mut rest) = (Vec::new(), bytes);
     while let Some(end) = find(rest, b"\r\n") {
         let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).expect("hex"), 16).expect("hex");

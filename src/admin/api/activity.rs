@@ -71,6 +71,8 @@ pub(in crate::admin) struct Exchange {
     /// `scheme://host[:port]`, once that was known.
     pub(in crate::admin) origin: Option<String>,
     pub(in crate::admin) secrets: Vec<UseOfSecret>,
+    /// Secrets whose values stood in the answer: this API echoes them. They were taken out.
+    pub(in crate::admin) redacted: Vec<EchoOfSecret>,
     #[schema(value_type = OutcomeSchema)]
     pub(in crate::admin) outcome: Outcome,
     /// The code of the refusal.
@@ -91,6 +93,15 @@ pub(in crate::admin) struct UseOfSecret {
     pub(in crate::admin) name: SecretName,
     #[schema(value_type = SurfaceSchema)]
     pub(in crate::admin) surface: Surface,
+}
+
+/// A secret whose value stood in an answer, and where: `head`, `body` or `message` (of a WebSocket).
+#[derive(Serialize, ToSchema)]
+pub(in crate::admin) struct EchoOfSecret {
+    #[schema(value_type = String)]
+    pub(in crate::admin) name: SecretName,
+    #[schema(example = "body")]
+    pub(in crate::admin) part: &'static str,
 }
 
 /// Something that somebody changed: `actor` `action` the `object` called `name`.
@@ -146,6 +157,8 @@ pub(in crate::admin) struct Wanted {
     /// Exchanges that ended so.
     #[param(value_type = Option<OutcomeSchema>)]
     pub(in crate::admin) outcome: Option<Outcome>,
+    /// `true`: exchanges whose answer held a value that was sent; `false`: everything else.
+    pub(in crate::admin) echoed: Option<bool>,
     /// Exchanges refused with this code.
     pub(in crate::admin) code: Option<String>,
     /// `exchange` or `change`.
@@ -331,6 +344,7 @@ pub(in crate::admin) fn shown(found: &Found) -> Entry {
 
 fn shown_exchange(exchange: &audit::Exchange) -> Exchange {
     let secrets = exchange.secrets.iter().map(|(name, surface)| UseOfSecret { name: name.clone(), surface: *surface });
+    let redacted = exchange.redacted.iter().map(|(name, part)| EchoOfSecret { name: name.clone(), part: part.as_str() });
     Exchange {
         request_id: exchange.request_id.clone(),
         runner: exchange.runner.clone(),
@@ -338,6 +352,7 @@ fn shown_exchange(exchange: &audit::Exchange) -> Exchange {
         url: exchange.url.clone(),
         origin: exchange.origin.clone(),
         secrets: secrets.collect(),
+        redacted: redacted.collect(),
         outcome: exchange.outcome,
         code: exchange.code.as_deref().map(str::to_owned),
         detail: exchange.detail.clone(),
@@ -391,6 +406,7 @@ fn filter(wanted: &Wanted) -> Result<Filter, Problem> {
             .transpose()?,
         host: wanted.host.as_deref().map(str::to_ascii_lowercase),
         outcome: wanted.outcome,
+        echoed: wanted.echoed,
         code: wanted.code.clone(),
         changes: wanted.kind.map(|kind| kind == Kind::Change),
         from: wanted.from.as_deref().map(|text| instant(text, "from")).transpose()?,

@@ -19,11 +19,12 @@ use crate::secret::{OrganizationName, RunnerName, SecretName};
 /// Entries of one page.
 const PER_PAGE: usize = 50;
 
-const OUTCOMES: [(&str, &str); 5] = [
+const OUTCOMES: [(&str, &str); 6] = [
     ("", "Everything"),
     ("forwarded", "Forwarded"),
     ("refused", "Refused"),
     ("aborted", "Broken off"),
+    ("echoed", "Secrets in answers"),
     ("changes", "Changes by people"),
 ];
 
@@ -93,6 +94,7 @@ impl Wanted {
             runner: RunnerName::parse(&self.runner).ok(),
             host: Some(self.host.clone()).filter(|host| !host.is_empty()),
             outcome: outcome.into_iter().find(|outcome| outcome.as_str() == self.outcome),
+            echoed: (self.outcome == "echoed").then_some(true),
             changes: (self.outcome == "changes").then_some(true),
             text: Some(self.search.clone()).filter(|text| !text.is_empty()),
             ..Filter::default()
@@ -122,7 +124,11 @@ impl Wanted {
 
     /// The same for the API.
     fn api(&self) -> String {
-        let (outcome, kind) = if self.outcome == "changes" { ("", "change") } else { (self.outcome.as_str(), "") };
+        let (outcome, kind, echoed) = match self.outcome.as_str() {
+            "changes" => ("", "change", ""),
+            "echoed" => ("", "", "true"),
+            outcome => (outcome, "", ""),
+        };
         joined(
             [
                 ("search", self.search.as_str()),
@@ -131,6 +137,7 @@ impl Wanted {
                 ("host", &self.host),
                 ("outcome", outcome),
                 ("kind", kind),
+                ("echoed", echoed),
             ]
             .into_iter(),
         )
@@ -222,6 +229,7 @@ fn exchange_cells(organization: &OrganizationName, exchange: &Exchange) -> Marku
                         }
                     }
                 }
+                @if !exchange.redacted.is_empty() { (echo(organization, exchange)) }
                 @if let Some(detail) = &exchange.detail {
                     details.more.small {
                         summary { (exchange.code.as_deref().unwrap_or("why")) }
@@ -233,6 +241,20 @@ fn exchange_cells(organization: &OrganizationName, exchange: &Exchange) -> Marku
             }
         }
         td role="cell" data-label="Who" { @match &exchange.runner { Some(runner) => span.mono { (runner) }, None => span.muted { "no name" } } }
+    }
+}
+
+/// That an answer held values, and what to make of it.
+fn echo(organization: &OrganizationName, exchange: &Exchange) -> Markup {
+    html! {
+        div.small {
+            (badge(Tone::Warn, "this API echoes your secret")) " "
+            @for (index, (name, part)) in exchange.redacted.iter().enumerate() {
+                @if index > 0 { ", " }
+                a href={ "/organizations/" (organization) "/secrets/" (name) } { (name) } " in the " (part.as_str())
+            }
+            span.muted { " of the answer; the runner got the reference instead." }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::Unsearched;
 
 /// A coding that can be taken off and put on again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ContentCoding {
+pub(in crate::inject) enum ContentCoding {
     Gzip,
     /// In the zlib format, or, as some clients send it, without it.
     Deflate,

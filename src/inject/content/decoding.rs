@@ -22,10 +22,10 @@ const PIECE: usize = 4 * 1024;
 const BURST: usize = 16 * 1024 * 1024;
 
 /// Where decoded bytes go; the last time with `true`.
-pub(super) type Decoded<'s> = &'s mut dyn FnMut(&[u8], bool) -> Result<(), Refusal>;
+pub(in crate::inject) type Decoded<'s> = &'s mut dyn FnMut(&[u8], bool) -> Result<(), Refusal>;
 
 /// Takes every coding off.
-pub(super) struct Decoding {
+pub(in crate::inject) struct Decoding {
     /// The one that was applied last comes first.
     stages: Vec<Stage>,
     received: u64,
@@ -76,13 +76,13 @@ enum Decoder {
 }
 
 impl Decoding {
-    pub(super) fn of(codings: &[ContentCoding]) -> Self {
+    pub(in crate::inject) fn of(codings: &[ContentCoding]) -> Self {
         let stage = |coding: &ContentCoding| Stage { decoder: Decoder::of(*coding), decoded: 0 };
         Self { stages: codings.iter().rev().map(stage).collect(), received: 0 }
     }
 
     /// Hands on what a piece decodes to; the last time with `true`.
-    pub(super) fn push(&mut self, piece: &[u8], is_last: bool, sink: Decoded<'_>) -> Result<(), Refusal> {
+    pub(in crate::inject) fn push(&mut self, piece: &[u8], is_last: bool, sink: Decoded<'_>) -> Result<(), Refusal> {
         for piece in piece.chunks(PIECE) {
             self.received += piece.len() as u64;
             feed(&mut self.stages, self.received, piece, &mut |bytes| sink(bytes, false))?;
@@ -98,9 +98,14 @@ impl Decoding {
         sink(b"", true)
     }
 
+    /// Whether anything came at all.
+    pub(in crate::inject) fn has_begun(&self) -> bool {
+        self.received > 0
+    }
+
     /// The codings in the order they were applied, as they turned out to be written; and whether
     /// deflate stood without zlib's format.
-    pub(super) fn forms(&self) -> Vec<(ContentCoding, bool)> {
+    pub(in crate::inject) fn forms(&self) -> Vec<(ContentCoding, bool)> {
         let form = |stage: &Stage| match stage.decoder {
             Decoder::Gzip(_) => (ContentCoding::Gzip, false),
             Decoder::Deflate(_) | Decoder::Zlib(_) => (ContentCoding::Deflate, false),

@@ -20,7 +20,7 @@ const BUFFER: usize = 4096;
 const PIECE: usize = 16 * 1024;
 
 /// Puts every coding on, the one that was applied first first.
-pub(super) struct Encoding {
+pub(in crate::inject) struct Encoding {
     stages: Vec<Encoder>,
     /// What was not handed to them yet. They get everything in pieces of one size, so that the same bytes
     /// come out however it came.
@@ -61,13 +61,13 @@ enum Then {
 
 impl Encoding {
     /// In the forms that were decoded.
-    pub(super) fn of(forms: &[(ContentCoding, bool)]) -> Self {
+    pub(in crate::inject) fn of(forms: &[(ContentCoding, bool)]) -> Self {
         let stages = forms.iter().map(|(coding, is_raw)| Encoder::of(*coding, *is_raw)).collect();
         Self { stages, pending: Plaintext::new(Vec::with_capacity(PIECE)) }
     }
 
     /// What is to be sent for some more bytes; it may come later.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Plaintext {
+    pub(in crate::inject) fn push(&mut self, bytes: &[u8]) -> Plaintext {
         let (mut rest, mut written) = (bytes, Plaintext::default());
         while self.pending.len() + rest.len() >= PIECE {
             let (more, after) = rest.split_at(PIECE - self.pending.len());
@@ -80,12 +80,12 @@ impl Encoding {
     }
 
     /// What is to be sent so that everything can be decoded that was taken.
-    pub(super) fn flush(&mut self) -> Plaintext {
+    pub(in crate::inject) fn flush(&mut self) -> Plaintext {
         self.run(Then::Flush)
     }
 
     /// The end.
-    pub(super) fn finish(&mut self) -> Plaintext {
+    pub(in crate::inject) fn finish(&mut self) -> Plaintext {
         self.run(Then::Finish)
     }
 

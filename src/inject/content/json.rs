@@ -7,10 +7,15 @@ use crate::inject::encode;
 use crate::inject::splice::{Encoded, Unfit};
 
 /// Where in a JSON text a position is.
-#[derive(Default)]
 pub(super) struct Json {
     /// JSON is UTF-8 (RFC 8259 section 8.1); where a client says otherwise, values are ASCII.
     ascii_only: bool,
+    strings: Strings,
+}
+
+/// Whether a string is open.
+#[derive(Default)]
+pub(in crate::inject) struct Strings {
     in_string: bool,
     /// The last character was a backslash that is not itself escaped.
     escaping: bool,
@@ -18,12 +23,18 @@ pub(super) struct Json {
 
 impl Json {
     pub(super) fn new(charset: Charset) -> Self {
-        Self { ascii_only: !charset.is_utf8(), ..Self::default() }
+        Self { ascii_only: !charset.is_utf8(), strings: Strings::default() }
     }
 }
 
-impl Context for Json {
-    fn pass(&mut self, text: &[u8]) {
+impl Strings {
+    /// Whether what stands here stands in a string.
+    pub(in crate::inject) fn is_open(&self) -> bool {
+        self.in_string
+    }
+
+    /// So much of the text has gone by.
+    pub(in crate::inject) fn pass(&mut self, text: &[u8]) {
         let mut rest = text;
         while !rest.is_empty() {
             if self.escaping {
@@ -41,9 +52,15 @@ impl Context for Json {
             rest = &rest[at + 1..];
         }
     }
+}
+
+impl Context for Json {
+    fn pass(&mut self, text: &[u8]) {
+        self.strings.pass(text);
+    }
 
     fn encode(&mut self, value: &[u8], _: &[u8]) -> Result<Encoded, Unfit> {
-        match (self.in_string, self.escaping) {
+        match (self.strings.in_string, self.strings.escaping) {
             (true, true) => Err("a backslash stands before the reference and would escape the value's first character"),
             (true, false) => encode::json_string(value, self.ascii_only),
             (false, _) => encode::json_literal(value),

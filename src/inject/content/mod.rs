@@ -30,12 +30,15 @@ mod zstd;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
+pub(super) use self::coding::ContentCoding;
+pub(super) use self::decoding::Decoding;
+pub(super) use self::encoding::Encoding;
+pub(super) use self::json::Strings;
 pub use self::rewriting::Rewriting;
 pub use self::search::Search;
 pub use self::unsearched::{Reasons, Unsearched};
 
 use self::charset::Charset;
-use self::coding::ContentCoding;
 use self::form::Form;
 use self::json::Json;
 use self::machine::{Machine, Unclear, Untyped};
@@ -220,6 +223,14 @@ impl<'f> Reading<'f> {
 /// Why content under these fields is not searched, if it is not.
 pub(super) fn unsearched(fields: &HeaderMap) -> Option<Unsearched> {
     Reading::of(fields).err()
+}
+
+/// The codings of an answer's content, and whether it is JSON; or why it is not looked through. What names
+/// no type, or two, is read as text.
+pub(super) fn readable(fields: &HeaderMap) -> Result<(Vec<ContentCoding>, bool), Unsearched> {
+    let reading = Reading::of(fields)?;
+    let is_json = matches!(&reading.format, Format::Typed(_, media_type) if is_json(&media_type.essence));
+    Ok((reading.codings, is_json))
 }
 
 /// A look through a content that comes in pieces; `None` if it is not searched.

@@ -18,6 +18,9 @@ pub enum Unsearched {
 }
 
 impl Unsearched {
+    /// Each, in the order they are told.
+    pub const ALL: [Self; 5] = [Self::Binary, Self::NotText, Self::Charset, Self::Coding, Self::EncodedPart];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,13 +33,9 @@ impl Unsearched {
     }
 }
 
-/// Each reason, in the order they are told.
-const ALL: [Unsearched; 5] =
-    [Unsearched::Binary, Unsearched::NotText, Unsearched::Charset, Unsearched::Coding, Unsearched::EncodedPart];
-
 /// The reasons that were met in one request.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reasons([bool; ALL.len()]);
+pub struct Reasons([bool; Unsearched::ALL.len()]);
 
 impl Reasons {
     /// One more.
@@ -46,7 +45,7 @@ impl Reasons {
 
     /// Each once.
     pub fn iter(self) -> impl Iterator<Item = Unsearched> {
-        ALL.into_iter().filter(move |reason| self.0[*reason as usize])
+        Unsearched::ALL.into_iter().filter(move |reason| self.0[*reason as usize])
     }
 
     /// Whether everything was searched.
