@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test lint tools image bench load large fuzz deny clients clients-document
+.PHONY: help build test soak lint tools image bench load large fuzz deny clients clients-document
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -18,6 +18,13 @@ test: tools ## All tests: rooms, the house, and the real binary with real client
 		$(CARGO) nextest run --locked --no-fail-fast; \
 	else \
 		$(CARGO) test --locked --no-fail-fast; \
+	fi
+
+soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages. About an hour.
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and test(store::)'; \
+	else \
+		SUBROSA_SOAK=1 $(CARGO) test --locked --no-fail-fast --test it store::; \
 	fi
 
 clients: ## Every client of the matrix, those beyond `make test` too; installs what is missing.

@@ -16,6 +16,7 @@ mod chaining;
 mod clients;
 mod commands;
 mod doctor;
+mod faults;
 mod front;
 mod grpc;
 mod heads;

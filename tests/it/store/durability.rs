@@ -16,13 +16,13 @@ use subrosa::inject::Secrets;
 use subrosa::store::{Expect, StoreError, Write};
 use subrosa::vault::{Edit, Vault};
 
-use super::{name, new_secret, open_sled, organization, value, vault};
+use super::{Chance, name, new_secret, open_sled, organization, rounds, value, vault};
 
 const DIRECTORY: &str = "SUBROSA_TEST_CHILD_DIRECTORY";
-const FROM: &str = "SUBROSA_TEST_CHILD_FROM";
-const COUNT: &str = "SUBROSA_TEST_CHILD_COUNT";
+pub(super) const FROM: &str = "SUBROSA_TEST_CHILD_FROM";
+pub(super) const COUNT: &str = "SUBROSA_TEST_CHILD_COUNT";
 
-fn child(wrapper: &[&str], test: &str, directory: &Path) -> Command {
+pub(super) fn child(wrapper: &[&str], test: &str, directory: &Path) -> Command {
     let binary = std::env::current_exe().expect("this binary has a path");
     let mut command = match wrapper {
         [] => Command::new(binary),
@@ -65,9 +65,9 @@ async fn child_commits() {
 }
 
 /// A system call that ended: when it began and when it ended, as line numbers of the trace.
-struct Call {
-    name: String,
-    text: String,
+pub(super) struct Call {
+    pub(super) name: String,
+    pub(super) text: String,
     began: usize,
     ended: usize,
 }
@@ -108,7 +108,7 @@ fn between_the_last_write_of_a_commit_and_its_acknowledgement_lies_an_fsync() {
     }
 }
 
-fn calls(trace: &str) -> Vec<Call> {
+pub(super) fn calls(trace: &str) -> Vec<Call> {
     let mut unfinished: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     let mut calls = Vec::new();
     for (line, text) in trace.lines().enumerate() {
@@ -158,7 +158,8 @@ async fn child_changes_secrets() {
     let Ok(directory) = std::env::var(DIRECTORY) else { return };
     let backend = open_sled(Path::new(&directory)).await.expect("opens");
     let vault = vault(&backend).await;
-    for index in number(FROM).. {
+    let until = std::env::var(COUNT).map_or(usize::MAX, |_| number(FROM) + number(COUNT));
+    for index in number(FROM)..until {
         say(&format!("begun {index}"));
         take(&vault, &step(index)).await;
         say(&format!("acknowledged {index}"));
@@ -182,7 +183,7 @@ async fn take(vault: &Vault, step: &Step) {
 }
 
 /// What must be stored after the first `steps` steps.
-fn model(steps: usize) -> BTreeMap<String, String> {
+pub(super) fn model(steps: usize) -> BTreeMap<String, String> {
     let mut secrets = BTreeMap::new();
     for index in 0..steps {
         match step(index) {
@@ -194,7 +195,7 @@ fn model(steps: usize) -> BTreeMap<String, String> {
     secrets
 }
 
-async fn what_is_stored(directory: &Path) -> BTreeMap<String, String> {
+pub(super) async fn what_is_stored(directory: &Path) -> BTreeMap<String, String> {
     let backend = open_sled(directory).await.expect("opens after the kill");
     let vault = vault(&backend).await;
     let home = organization("default");
@@ -211,10 +212,10 @@ async fn what_is_stored(directory: &Path) -> BTreeMap<String, String> {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_kill_9_at_any_moment() {
-    const ROUNDS: usize = 20;
+    let all = rounds(20, 500);
     let directory = tempfile::tempdir().expect("a directory");
     let mut from = 0;
-    for round in 0..ROUNDS {
+    for round in 0..all {
         let mut process =
             child(&[], "child_changes_secrets", directory.path()).env(FROM, from.to_string()).spawn().expect("starts");
         let (begun, acknowledged) = kill_sometime(&mut process, round, from);
@@ -226,7 +227,7 @@ async fn what_was_acknowledged_survives_kill_9_at_any_moment() {
         };
         assert!(now == model(from), "round {round}: acknowledged {acknowledged}, begun {begun:?}, found {:?}", now.keys());
     }
-    assert!(from > ROUNDS, "the children hardly wrote: {from}");
+    assert!(from > all, "the children hardly wrote: {from}");
 }
 
 /// Reads the child's lines and kills it: in every fourth round while it opens the store, otherwise
@@ -258,6 +259,37 @@ fn kill_sometime(process: &mut Child, round: usize, from: usize) -> (Option<usiz
     process.wait().expect("ends");
     lines.for_each(|line| note(&line));
     (begun, acknowledged)
+}
+
+// Failing calls.
+
+/// A disk that fails from its nth call on: the write is not acknowledged, and what was acknowledged before is there when
+/// the disk is well again.
+#[tokio::test]
+async fn a_write_whose_sync_or_write_failed_is_not_acknowledged_and_nothing_before_is_lost() {
+    const STEPS: usize = 12;
+    let chance = &mut Chance::new();
+    for round in 0..rounds(9, 300) {
+        let (call, error) = [("fsync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC")][round % 3];
+        let directory = tempfile::tempdir().expect("a directory");
+        let data = directory.path().join("data");
+        drop(open_sled(&data).await.expect("opens"));
+        let when = 1 + chance.below(40);
+        let inject = format!("inject={call}:error={error}:when={when}+");
+        let strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fsync,pwrite64", "-e", &inject];
+        let mut command = child(&strace, "child_changes_secrets", &data);
+        let output = command.env(FROM, "0").env(COUNT, STEPS.to_string()).output().expect("strace runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let number = |what: &str| {
+            said.lines().filter_map(|line| line.strip_prefix(what)).filter_map(|text| text.parse::<usize>().ok()).max()
+        };
+        let (begun, acknowledged) =
+            (number("begun ").map_or(0, |step| step + 1), number("acknowledged ").map_or(0, |step| step + 1));
+        assert_eq!(output.status.success(), acknowledged == STEPS, "{inject}: {said}");
+        let now = what_is_stored(&data).await;
+        let fits = now == model(acknowledged) || (begun > acknowledged && now == model(begun));
+        assert!(fits, "{inject} ({chance:?}): acknowledged {acknowledged}, begun {begun}, found {:?}", now.keys());
+    }
 }
 
 // Opening.

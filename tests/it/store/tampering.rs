@@ -330,6 +330,7 @@ async fn what_was_sealed_under_a_retired_key_is_refused_though_its_revision_is_r
     let vault = Vault::new(ledger.clone(), Vec::new()).expect("opens");
     rotated(&ledger).await;
     // In memory too, and for whoever writes next.
+    assert!(ledger.sealer().open(&before[&key_of(&before, "default", "a")]).is_err());
     assert_eq!(found(&vault, "default", "a"), Ok("value-a2".to_owned()));
     let edit = Edit { description: Some(subrosa::secret::Description::parse("d").expect("short")), ..Edit::default() };
     vault.edit(&organization("default"), &name("bystander"), edit, None, "t").await.expect("edits");

@@ -31,12 +31,20 @@ impl Proxy {
             section("admin", "listen = [\"127.0.0.1:0\"]\n")
         );
         std::fs::write(dir.path().join("subrosa.toml"), text).expect("it can be written");
-        let (child, address, log) = Self::spawn(&dir).await;
+        let (child, address, log) = Self::spawn(&dir, &[]).await;
         Self { address, dir, child, log }
     }
 
-    async fn spawn(dir: &TempDir) -> (Child, SocketAddr, Arc<Mutex<String>>) {
-        let mut child = command(dir)
+    async fn spawn(dir: &TempDir, wrapper: &[&str]) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+        let mut command = match wrapper {
+            [] => command(dir),
+            [program, arguments @ ..] => {
+                let mut command = surrounded(Command::new(program), dir);
+                command.args(arguments).arg(env!("CARGO_BIN_EXE_subrosa"));
+                command
+            }
+        };
+        let mut child = command
             .args(["serve", "--config", "subrosa.toml"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -124,7 +132,12 @@ impl Proxy {
 
     /// Starts it again on the same directory.
     pub async fn start_again(&mut self) {
-        (self.child, self.address, self.log) = Self::spawn(&self.dir).await;
+        self.start_again_under(&[]).await;
+    }
+
+    /// The same by a program that becomes this one: its arguments, before those of this one.
+    pub async fn start_again_under(&mut self, wrapper: &[&str]) {
+        (self.child, self.address, self.log) = Self::spawn(&self.dir, wrapper).await;
     }
 
     /// The command line, with text on standard input.
@@ -166,7 +179,10 @@ impl Proxy {
 }
 
 fn command(dir: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_subrosa"));
+    surrounded(Command::new(env!("CARGO_BIN_EXE_subrosa")), dir)
+}
+
+fn surrounded(mut command: Command, dir: &TempDir) -> Command {
     command.current_dir(dir.path()).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", dir.path());
     command
 }

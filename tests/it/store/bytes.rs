@@ -1,0 +1,134 @@
+//! Every byte: whichever byte of a small store is changed, what opens gives the right values or says which records are
+//! damaged, or nothing opens and that is said; never a wrong value, never a store that is silently empty.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use subrosa::identity::Identity;
+use subrosa::inject::{Absence, Secrets};
+use subrosa::ledger::Ledger;
+use subrosa::vault::Vault;
+
+use super::{Chance, name, new_secret, open_sled, organization, rounds, sealer};
+
+/// Bytes that are tried in a short run; a long one tries every byte that was ever written.
+const BYTES: usize = 120;
+
+fn values() -> BTreeMap<&'static str, String> {
+    [("a", "value-a".to_owned()), ("b", "value-b".repeat(200)), ("c", "value-c".to_owned())].into()
+}
+
+async fn small_store(data: &Path) {
+    let backend = open_sled(data).await.expect("opens");
+    let ledger = Arc::new(Ledger::open(backend, sealer()).await.expect("opens"));
+    let vault = Vault::new(ledger.clone(), Vec::new()).expect("opens");
+    for (called, value) in values() {
+        vault.create(&organization("default"), new_secret(called, &value, &["a.example"]), "t").await.expect("creates");
+    }
+    vault.delete(&organization("default"), &name("c"), None, "t").await.expect("deletes");
+    vault.create(&organization("default"), new_secret("c", "value-c", &[]), "t").await.expect("creates");
+    let runners = Identity::new(ledger, Vec::new()).expect("opens");
+    let runner = subrosa::identity::NewRunner {
+        name: subrosa::secret::RunnerName::parse("r").expect("a name"),
+        secrets: None,
+        hosts: subrosa::secret::AllowedDomains::default(),
+        certificate: None,
+    };
+    runners.create(&organization("default"), runner, "t").await.expect("creates");
+}
+
+/// Every file below, with what it holds, by its place.
+fn files(data: &Path, below: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in fs::read_dir(below).expect("readable").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files(data, &path, found);
+        } else {
+            found.insert(path.strip_prefix(data).expect("below").to_owned(), fs::read(&path).expect("readable"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn whichever_byte_is_changed_nothing_wrong_comes_out_and_nothing_is_silently_lost() {
+    let place = tempfile::tempdir().expect("a directory");
+    let data = place.path().join("data");
+    small_store(&data).await;
+    let mut sound = BTreeMap::new();
+    files(&data, &data, &mut sound);
+    let bytes: Vec<(&PathBuf, usize)> =
+        sound.iter().flat_map(|(file, bytes)| written(bytes).map(move |offset| (file, offset))).collect();
+    assert!(bytes.len() > 2_000, "{}", bytes.len());
+    let chance = &mut Chance::new();
+    let tried = rounds(BYTES, usize::MAX);
+    let (mut refused, mut told, mut same) = (0, 0, 0);
+    for round in 0..tried.min(bytes.len()) {
+        let index = if tried >= bytes.len() { round } else { chance.below(bytes.len()) };
+        let (file, offset) = bytes[index];
+        let bent = place.path().join("bent");
+        for (name, bytes) in &sound {
+            let target = bent.join(name);
+            fs::create_dir_all(target.parent().expect("it has one")).expect("made");
+            let mut bytes = bytes.clone();
+            if name == file {
+                bytes[offset] ^= 1 << chance.below(8);
+            }
+            fs::write(target, bytes).expect("written");
+        }
+        match opened(&bent).await {
+            Outcome::Refused(why) => {
+                assert!(!why.is_empty());
+                refused += 1;
+            }
+            Outcome::Open { faults: 0 } => same += 1,
+            Outcome::Open { .. } => told += 1,
+            Outcome::Wrong(what) => panic!("byte {offset} of {}: {what}", file.display()),
+        }
+        fs::remove_dir_all(bent).expect("removed");
+    }
+    // A byte of the log that was written anew elsewhere means nothing; most do.
+    assert!(refused + told > 0, "{refused} refused, {told} told, {same} the same");
+}
+
+/// The bytes of a file that mean something: sled fills up its log with zeros.
+fn written(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let filled: Vec<usize> =
+        (0..end).filter(|offset| bytes[offset.saturating_sub(32)..end.min(offset + 32)].iter().any(|byte| *byte != 0)).collect();
+    filled.into_iter()
+}
+
+enum Outcome {
+    Refused(String),
+    Open { faults: usize },
+    Wrong(String),
+}
+
+async fn opened(data: &Path) -> Outcome {
+    let backend = match open_sled(data).await {
+        Ok(backend) => backend,
+        Err(fault) => return Outcome::Refused(fault.to_string()),
+    };
+    let ledger = match Ledger::open(backend, sealer()).await {
+        Ok(ledger) => Arc::new(ledger),
+        Err(fault) => return Outcome::Refused(fault.to_string()),
+    };
+    let vault = Vault::new(ledger.clone(), Vec::new()).expect("opens");
+    let runners = Identity::new(ledger.clone(), Vec::new()).expect("opens");
+    if !runners.has_runners() {
+        return Outcome::Wrong("the runner is gone, and anonymous clients are let in".to_owned());
+    }
+    for (called, value) in values() {
+        match vault.resolver(&organization("default"), None).find(&name(called)) {
+            Ok(secret) => match secret.open() {
+                Ok(found) if found.expose() != value.as_bytes() => return Outcome::Wrong(format!("another value of {called}")),
+                _ => {}
+            },
+            Err(Absence::Unavailable(_)) => {}
+            Err(absence) => return Outcome::Wrong(format!("{called}: {absence:?}")),
+        }
+    }
+    Outcome::Open { faults: ledger.faults().len() }
+}
