@@ -44,10 +44,14 @@ impl Files {
         let store = directory.join("store");
         DirBuilder::new().recursive(true).mode(0o700).create(&store).map_err(|error| failed("created", error))?;
         let lock = lock(directory)?.map_err(|error| failed("locked", error))?;
-        let mark = Mark::open(directory).map_err(|error| failed("read (store.mark)", error))?;
+        let mut mark = Mark::open(directory).map_err(|error| failed("read (store.mark)", error))?;
+        if mark.marked().is_none() && !store.join("db").exists() {
+            // That it is begun here stands on the disk before anything else does.
+            mark.set(0).and_then(|()| File::open(directory)?.sync_all()).map_err(|error| failed("marked", error))?;
+        }
         remove_half_made_snapshots(&store).map_err(|error| failed("tidied", error))?;
         let aside = Aside::of(directory, &store).map_err(|error| failed("copied before opening it", error))?;
-        let db = open_sled(directory, &store)?;
+        let db = if mark.marked() == Some(0) { begin_sled(directory, &store) } else { open_sled(directory, &store) }?;
         reaches(&mark, &db, directory, &aside)?;
         let log = File::open(store.join("db")).map_err(|error| failed("read", error))?;
         let mut files = Self { db, log, mark, blobs: store.join("blobs"), blobs_changed: None, _lock: lock };
@@ -184,6 +188,22 @@ pub(super) fn open_sled(directory: &Path, store: &Path) -> Result<sled::Db, Stor
         }
     }
     Err(in_use(directory))
+}
+
+/// Opens a store in which nothing was acknowledged yet. One whose first opening was cut off may lie there in
+/// parts, which sled cannot open; then it is begun once more.
+fn begin_sled(directory: &Path, store: &Path) -> Result<sled::Db, StoreError> {
+    // sled panics on some damage.
+    let opened = std::panic::catch_unwind(|| open_sled(directory, store));
+    match opened {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(StoreError::InUse { path })) => Err(StoreError::InUse { path }),
+        Ok(Err(_)) | Err(_) => {
+            let again = fs::remove_dir_all(store).and_then(|()| DirBuilder::new().mode(0o700).create(store));
+            again.map_err(|error| unopened(directory, &sled::Error::Io(error)))?;
+            open_sled(directory, store)
+        }
+    }
 }
 
 fn is_lock(error: &sled::Error) -> bool {
