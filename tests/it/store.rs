@@ -21,6 +21,12 @@ fn rounds(few: usize, many: usize) -> usize {
     if std::env::var_os("SUBROSA_SOAK").is_some() { many } else { few }
 }
 
+/// For `docs/reliability.md`: what was tried, and how often.
+#[allow(clippy::print_stderr, reason = "whoever runs it for long wants to know")]
+fn tried(what: &str) {
+    eprintln!("tried: {what}");
+}
+
 /// Chance that can be had again: `SUBROSA_TEST_SEED` is what a failure shows.
 #[derive(Debug)]
 struct Chance {

@@ -90,6 +90,7 @@ async fn whichever_byte_is_changed_nothing_wrong_comes_out_and_nothing_is_silent
     }
     // A byte of the log that was written anew elsewhere means nothing; most do.
     assert!(refused + told > 0, "{refused} refused, {told} told, {same} the same");
+    super::tried(&format!("{} of {} bytes: {refused} refused, {told} told, {same} the same", refused + told + same, bytes.len()));
 }
 
 /// The bytes of a file that mean something: sled fills up its log with zeros.

@@ -60,6 +60,7 @@ async fn after_power_loss_at_any_moment_everything_acknowledged_is_there_and_not
         }
     }
     assert_eq!(tried, moments);
+    super::tried(&format!("{tried} losses of power at {} moments, between {syncs} syncs", events.len()));
 }
 
 /// What happened, in its order.
