@@ -15,6 +15,7 @@ mod bodies;
 mod chaining;
 mod clients;
 mod commands;
+mod crashes;
 mod doctor;
 mod faults;
 mod front;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use subrosa::identity::Identity;
 use subrosa::inject::{Absence, Secrets};
 use subrosa::ledger::Ledger;
+use subrosa::store::{Backend, Expect, Stored, Write};
 use subrosa::vault::Vault;
 
-use super::{Chance, name, new_secret, open_sled, organization, rounds, sealer};
+use super::{Chance, name, new_secret, open_memory, open_sled, organization, rounds, sealer};
 
 /// Bytes that are tried in a short run; a long one tries every byte that was ever written.
 const BYTES: usize = 120;
@@ -93,6 +94,39 @@ async fn whichever_byte_is_changed_nothing_wrong_comes_out_and_nothing_is_silent
     super::tried(&format!("{} of {} bytes: {refused} refused, {told} told, {same} the same", refused + told + same, bytes.len()));
 }
 
+/// The files of an engine have checksums of their own; this is what lies beneath: every byte of what is sealed.
+#[tokio::test]
+async fn whichever_byte_of_what_is_sealed_is_changed_it_is_told_or_nothing_opens() {
+    let place = tempfile::tempdir().expect("a directory");
+    small_store(place.path()).await;
+    let sound = open_sled(place.path()).await.expect("opens").load(&[""]).await.expect("loads");
+    let bytes: Vec<(usize, usize)> =
+        sound.iter().enumerate().flat_map(|(entry, stored)| (0..stored.bytes.len()).map(move |offset| (entry, offset))).collect();
+    let chance = &mut Chance::new();
+    let all = rounds(BYTES, usize::MAX).min(bytes.len());
+    let (mut refused, mut told) = (0, 0);
+    for round in 0..all {
+        let (entry, offset) = if all == bytes.len() { bytes[round] } else { bytes[chance.below(bytes.len())] };
+        let bent = open_memory().await;
+        let put = |(index, stored): (usize, &Stored)| {
+            let mut bytes = stored.bytes.clone();
+            if index == entry {
+                bytes[offset] ^= 1;
+            }
+            Write::Put { key: stored.key.clone(), expect: Expect::Absent, bytes }
+        };
+        bent.commit(sound.iter().enumerate().map(put).collect()).await.expect("commits");
+        match judged(bent).await {
+            Outcome::Refused(_) => refused += 1,
+            Outcome::Open { faults: 1 } => told += 1,
+            Outcome::Open { faults } => panic!("byte {offset} of {}: {faults} faults", sound[entry].key),
+            Outcome::Wrong(what) => panic!("byte {offset} of {}: {what}", sound[entry].key),
+        }
+    }
+    assert!(refused > 0 && told > 0, "{refused} refused, {told} told");
+    super::tried(&format!("{all} of {} bytes of what is sealed: {refused} refused, {told} told", bytes.len()));
+}
+
 /// The bytes of a file that mean something: sled fills up its log with zeros.
 fn written(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -112,6 +146,10 @@ async fn opened(data: &Path) -> Outcome {
         Ok(backend) => backend,
         Err(fault) => return Outcome::Refused(fault.to_string()),
     };
+    judged(backend).await
+}
+
+async fn judged(backend: Arc<dyn Backend>) -> Outcome {
     let ledger = match Ledger::open(backend, sealer()).await {
         Ok(ledger) => Arc::new(ledger),
         Err(fault) => return Outcome::Refused(fault.to_string()),
