@@ -3,15 +3,21 @@
 mod client_tls;
 mod doors;
 mod errands;
+mod followed;
 mod front;
 mod key_command;
 mod keys;
 mod next_proxy;
+mod prints;
 mod provider;
+mod reload;
 mod restore;
+mod signals;
 mod workers;
 
+pub use reload::Roof;
 pub use restore::{restore, restoring_keys};
+pub use signals::Hangups;
 pub use workers::serve;
 
 use std::net::SocketAddr;
@@ -19,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
 use crate::activity::{self, Activity};
@@ -38,7 +45,7 @@ use crate::seal::{KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::serve::reachable;
 use crate::store::{self, Backend, StoreError};
-use crate::tls::{self, Authority, AuthorityError, ListenerError, PairError, TrustError};
+use crate::tls::{self, Authority, AuthorityError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
 
 /// Why the server does not start, or stopped.
@@ -88,17 +95,6 @@ pub enum AppError {
     /// The certificate authority cannot be used or made.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// A certificate with its key cannot be used.
-    #[error("{key}: {fault}")]
-    Pair {
-        /// The config key that names it.
-        key: String,
-        /// What is wrong.
-        fault: PairError,
-    },
-    /// TLS to the proxy itself cannot be offered.
-    #[error("proxy.tls: {0}")]
-    Listener(#[from] ListenerError),
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -168,10 +164,7 @@ pub fn admin_socket(config: &Config) -> PathBuf {
 /// Opens the store and what lies in it, and adds what the configuration declares.
 pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
     // Values first: a configuration that cannot be carried out must not make keys or files.
-    let secrets = config.secrets.iter().enumerate().map(|(index, declared)| secret(config, index, declared));
-    let secrets: Vec<_> = secrets.collect::<Result<_, _>>()?;
-    let runners = config.runners.iter().enumerate().map(|(index, declared)| runner(config, index, declared));
-    let runners: Vec<_> = runners.collect::<Result<_, _>>()?;
+    let (secrets, runners) = declared(config)?;
     let ring = keys::ring(config)?;
     let engine = match config.store.engine {
         Engine::Sled => store::Engine::Sled { directory: config.data_dir.clone() },
@@ -185,14 +178,52 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
         tracing::error!(record = %fault.key, reason = %fault.reason, "a stored record cannot be used");
     }
     let (audit, activity) = open_activity(config, Arc::clone(&store), &ledger, (&registry, &readiness)).await?;
-    let vault = Arc::new(Vault::new(Arc::clone(&ledger), secrets)?.recording_to(Arc::clone(&audit)));
-    let identity = Arc::new(Identity::new(Arc::clone(&ledger), runners)?.recording_to(Arc::clone(&audit)));
+    let vault = Vault::new(Arc::clone(&ledger), secrets).map_err(|fault| placed_secret(config, fault))?;
+    let vault = Arc::new(vault.recording_to(Arc::clone(&audit)));
+    let identity = Identity::new(Arc::clone(&ledger), runners).map_err(|fault| placed_runner(config, fault))?;
+    let identity = Arc::new(identity.recording_to(Arc::clone(&audit)));
     let named = organizations(config);
     let members = Arc::new(Members::new(Arc::clone(&ledger), named, Arc::new(SystemTime::now))?);
     let sources = (config.store.engine != Engine::Memory).then(|| Arc::new(keys::Configured(config.clone())) as Arc<dyn Sources>);
     let backups = Backups::new(Arc::clone(&store), ledger.sealer().clone());
     let custody = Arc::new(Custody::new(store, Arc::clone(&ledger), Arc::clone(&activity), sources));
     Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, backups, registry, readiness })
+}
+
+/// What the configuration declares, with its values.
+type DeclaredValues = (Vec<(OrganizationName, NewSecret)>, Vec<identity::DeclaredRunner>);
+
+fn declared(config: &Config) -> Result<DeclaredValues, AppError> {
+    let secrets = config.secrets.iter().enumerate().map(|(index, declared)| secret(config, index, declared));
+    let secrets = secrets.collect::<Result<_, _>>()?;
+    let runners = config.runners.iter().enumerate().map(|(index, declared)| runner(config, index, declared));
+    Ok((secrets, runners.collect::<Result<_, _>>()?))
+}
+
+/// The same fault with its place in the configuration, where it is one of that.
+fn placed_secret(config: &Config, fault: VaultError) -> AppError {
+    let (VaultError::DeclaredTwice { organization, name } | VaultError::DeclaredAndStored { organization, name }) = &fault else {
+        return fault.into();
+    };
+    let is_meant = |secret: &DeclaredSecret| secret.organization == *organization && secret.name == *name;
+    match config.secrets.iter().rposition(is_meant) {
+        Some(index) => config.fault(&format!("secrets[{index}].name"), fault.to_string()).into(),
+        None => fault.into(),
+    }
+}
+
+/// The same of a runner.
+fn placed_runner(config: &Config, fault: IdentityError) -> AppError {
+    let is_meant = |runner: &DeclaredRunner| match &fault {
+        IdentityError::DeclaredTwice { organization, name } => runner.organization == *organization && runner.name == *name,
+        IdentityError::SharedToken { other, .. } => runner.name == *other,
+        IdentityError::CertificateTaken { certificate } => runner.certificate.as_ref() == Some(certificate),
+        _ => false,
+    };
+    match config.runners.iter().rposition(is_meant) {
+        Some(index) => config.fault(&format!("runners[{index}].name"), fault.to_string()).into(),
+        None => fault.into(),
+    }
 }
 
 /// Opens what is kept of what happened, and goes on keeping it as long as anybody writes down.
@@ -219,19 +250,18 @@ async fn open_activity(
 impl Rooms {
     /// What the door for people asks; `ca` is the CA's certificate, PEM, and `drain` says when to stop.
     pub fn admin_state(&self, config: &Config, ca: &str, drain: &Drain) -> admin::State {
-        let narrow = config.injection.narrow.iter().map(|narrow| (narrow.hosts.clone(), narrow.surfaces));
+        let settings = doors::settings(config, None, None);
         admin::State {
             vault: Arc::clone(&self.vault),
             identity: Arc::clone(&self.identity),
             members: Arc::clone(&self.members),
-            provider: None,
-            base: doors::base(config, None).into(),
+            settings: Arc::new(ArcSwap::from_pointee(settings)),
             activity: Arc::clone(&self.activity),
             custody: Arc::clone(&self.custody),
             backups: self.backups.clone(),
             ca: ca.to_owned().into(),
             road: None,
-            narrow: narrow.collect(),
+            reload: None,
             drafts: Arc::default(),
             reach: reach(config, config.proxy.listen.first().copied()),
             operations: admin::Operations {
@@ -260,8 +290,7 @@ fn reach(config: &Config, address: Option<SocketAddr>) -> admin::Reach {
 
 /// That every value which the configuration names can be had. Nothing is started or made.
 pub fn check_sources(config: &Config) -> Result<(), AppError> {
-    config.secrets.iter().enumerate().try_for_each(|(index, declared)| secret(config, index, declared).map(drop))?;
-    config.runners.iter().enumerate().try_for_each(|(index, declared)| runner(config, index, declared).map(drop))?;
+    declared(config)?;
     next_proxy::check(config)?;
     client_tls::client_tls(config).map(drop)?;
     front::listener_tls(config).map(drop)?;

@@ -105,6 +105,7 @@ pub(super) const RIGHTS: &[(Method, &str, Right)] = &[
     (Method::GET, "/api/v1/backup", Right::Operate),
     (Method::GET, "/api/v1/keys", Right::Operate),
     (Method::POST, "/api/v1/keys/rotation", Right::Operate),
+    (Method::POST, "/api/v1/reload", Right::Operate),
     (Method::GET, "/api/v1/organizations", Right::Known),
     (Method::POST, "/api/v1/organizations", Right::Operate),
     (Method::GET, "/api/v1/organizations/{organization}", SEE),

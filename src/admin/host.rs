@@ -1,20 +1,19 @@
 //! The admin port answers only to its own names: a page of another site whose name was made to
 //! point here (DNS rebinding) gets 421.
 
-use std::sync::Arc;
-
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::HOST;
 
+use super::SharedSettings;
 use super::problem::Problem;
 use crate::origin::{Authority, Host};
 
-/// Lets through what is addressed to one of `hosts`, with or without a port.
-pub(super) async fn check(State(hosts): State<Arc<[Host]>>, request: Request, next: Next) -> Response {
-    if is_ours(&hosts, &request) {
+/// Lets through what is addressed to one of the names in force, with or without a port.
+pub(super) async fn check(State(settings): State<SharedSettings>, request: Request, next: Next) -> Response {
+    if is_ours(&settings.load().hosts, &request) {
         return next.run(request).await;
     }
     let detail = "This address does not answer to that name; add the name to admin.hosts in the config if it should.";

@@ -22,10 +22,12 @@ mod ports;
 mod precondition;
 mod principal;
 mod problem;
+mod reload;
 mod session;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
@@ -41,6 +43,7 @@ pub use self::operations::Operations;
 pub use self::pages::Drafts;
 use self::principal::Principal;
 use self::problem::Problem;
+pub use self::reload::{NeedsRestart, NotReloaded, Reload, Reloading, Report};
 pub use self::session::Way;
 use crate::activity::Activity;
 use crate::backup::Backups;
@@ -60,10 +63,8 @@ pub struct State {
     pub identity: Arc<Identity>,
     /// The people.
     pub members: Arc<Members>,
-    /// The identity provider, where there is one.
-    pub provider: SharedProvider,
-    /// Where people reach the port, without a path, as links begin: `https://admin.example.com`.
-    pub base: Arc<str>,
+    /// What the configuration says about this door, as it is in force.
+    pub settings: SharedSettings,
     /// What happened, and the last uses.
     pub activity: Arc<Activity>,
     /// The keys.
@@ -74,8 +75,8 @@ pub struct State {
     pub ca: Arc<str>,
     /// How requests are sent for real; `None` where no proxy runs.
     pub road: Option<Arc<dyn Road>>,
-    /// `injection.narrow`: for these hosts these surfaces only.
-    pub narrow: Arc<[(Vec<DomainPattern>, Surfaces)]>,
+    /// How the configuration is read anew; `None` where no proxy runs.
+    pub reload: Option<Arc<dyn Reload>>,
     /// Forms that were not carried out, shown again.
     pub drafts: Arc<Drafts>,
     /// How runners reach the proxy, as far as the server knows.
@@ -83,6 +84,21 @@ pub struct State {
     /// How the server does.
     pub operations: Operations,
 }
+
+/// What the configuration says about the door for people. It is replaced as a whole.
+pub struct Settings {
+    /// The names that the port answers to.
+    pub hosts: Vec<Host>,
+    /// Where people reach the port, without a path, as links begin: `https://admin.example.com`.
+    pub base: String,
+    /// The identity provider, where there is one.
+    pub provider: SharedProvider,
+    /// `injection.narrow`: for these hosts these surfaces only.
+    pub narrow: Vec<(Vec<DomainPattern>, Surfaces)>,
+}
+
+/// The settings in force, for all that ask.
+pub type SharedSettings = Arc<ArcSwap<Settings>>;
 
 /// Where runners find the proxy and the certificates, seen from the server's own machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +112,18 @@ pub struct Reach {
 impl State {
     /// A link for a person.
     pub fn link(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        format!("{}{path}", self.settings.load().base)
+    }
+
+    /// What is in force at this moment.
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
     }
 
     /// The surfaces that are on for requests to `host`.
     fn surfaces_for(&self, host: &Host) -> Surfaces {
-        let meant = self.narrow.iter().filter(|(hosts, _)| hosts.iter().any(|pattern| pattern.matches(host)));
+        let settings = self.settings.load();
+        let meant = settings.narrow.iter().filter(|(hosts, _)| hosts.iter().any(|pattern| pattern.matches(host)));
         meant.fold(Surfaces::ALL, |surfaces, (_, narrowed)| surfaces.and(*narrowed))
     }
 }
@@ -111,16 +133,16 @@ pub fn socket_router(state: State) -> Router {
     finished(routes(&state).layer(Extension(Principal::local())), &state).with_state(state)
 }
 
-/// For an address of the TCP port, which answers to `hosts` only and is reached in this `way`. With `open_figures` whoever asks there
+/// For an address of the TCP port, which answers to its own names only and is reached in this `way`. With `open_figures` whoever asks there
 /// is told the figures of `/metrics`.
-pub fn port_router(state: State, hosts: Vec<Host>, way: Way, open_figures: bool) -> Router {
-    let hosts: Arc<[Host]> = hosts.into();
+pub fn port_router(state: State, way: Way, open_figures: bool) -> Router {
+    let settings = Arc::clone(&state.settings);
     let gatekeeper = Gatekeeper { members: Arc::clone(&state.members), way };
     let routes = routes(&state).layer(from_fn_with_state(gatekeeper, authenticate::authenticate));
     // What is refused before it is known who asks is a page for a browser too.
     let routes = routes.layer(from_fn(pages::as_pages));
     let routes = if open_figures { routes.layer(Extension(OpenFigures)) } else { routes };
-    finished(routes, &state).layer(from_fn_with_state(hosts, host::check)).with_state(state)
+    finished(routes, &state).layer(from_fn_with_state(settings, host::check)).with_state(state)
 }
 
 /// Everything that there is, behind the table of rights.

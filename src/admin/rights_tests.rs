@@ -103,6 +103,7 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/api/v1/backup", Operator),
     ("GET", "/api/v1/keys", Operator),
     ("POST", "/api/v1/keys/rotation", Operator),
+    ("POST", "/api/v1/reload", Operator),
     ("GET", "/api/v1/organizations", SignIn),
     ("POST", "/api/v1/organizations", Operator),
     ("GET", "/api/v1/organizations/{organization}", Viewer),
@@ -174,8 +175,7 @@ impl World {
         for name in ["acme", "other"] {
             members.create_organization(&organization(name), Description::default(), "t", None).await.expect("creates");
         }
-        let hosts = vec![Host::parse("localhost").expect("a host")];
-        Self { router: port_router(state, hosts, Way::default(), false), members, seconds }
+        Self { router: port_router(state, Way::default(), false), members, seconds }
     }
 
     async fn member(&self, login: &str, of: &str, role: Role) -> Shows {

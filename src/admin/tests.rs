@@ -59,12 +59,17 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
     };
     let token = SecretValue::new(b"a token".to_vec()).expect("a value");
     let runner = DeclaredRunner { organization: OrganizationName::default(), runner, token: Some(token) };
+    let settings = Settings {
+        hosts: vec![Host::parse("localhost").expect("a host")],
+        base: "http://localhost:8081".to_owned(),
+        provider: None,
+        narrow: vec![(vec![DomainPattern::parse("narrow.test").expect("a pattern")], Surfaces::NONE.with(Surface::Query))],
+    };
     let state = State {
         vault: Arc::new(Vault::new(ledger.clone(), vec![(OrganizationName::default(), declared)]).expect("no contradiction")),
         identity: Arc::new(Identity::new(ledger.clone(), vec![runner]).expect("no contradiction")),
         members: Arc::new(Members::new(ledger, [], clock).expect("random")),
-        provider: None,
-        base: "http://localhost:8081".into(),
+        settings: Arc::new(ArcSwap::from_pointee(settings)),
         activity,
         custody,
         backups,
@@ -72,10 +77,19 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
         reach: Reach { proxy: ("127.0.0.1".to_owned(), 8080), certificates: "/certs".into() },
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
         road: None,
-        narrow: Arc::new([(vec![DomainPattern::parse("narrow.test").expect("a pattern")], Surfaces::NONE.with(Surface::Query))]),
+        reload: Some(Arc::new(NothingNew)),
         operations: Operations::default(),
     };
     (state, audit)
+}
+
+/// A configuration that is as it was.
+struct NothingNew;
+
+impl Reload for NothingNew {
+    fn reload(&self, _: &str) -> Reloading {
+        Box::pin(async { Ok(Report { changed: Vec::new(), needs_restart: Vec::new(), revision: 1, in_force_since: 5 }) })
+    }
 }
 
 struct Door(Router);
@@ -495,14 +509,22 @@ async fn what_is_not_there_is_a_problem_too() {
 }
 
 #[tokio::test]
+async fn a_reload_says_what_became_of_it_and_where_there_is_nothing_to_reload() {
+    let reply = Door::open().await.post("/api/v1/reload", Value::Null).await;
+    let expected = json!({ "unchanged": true, "changed": [], "needs_restart": [], "revision": 1, "in_force_since": 5 });
+    assert_eq!((reply.status, reply.json()), (200, expected));
+    let door = Door(socket_router(State { reload: None, ..state().await }));
+    assert_eq!(door.post("/api/v1/reload", Value::Null).await.code(), (503, "not_running".to_owned()));
+}
+
+#[tokio::test]
 async fn the_owner_of_the_socket_is_told_who_they_are() {
     assert_eq!(Door::open().await.get("/api/v1/me").await.json(), json!({ "name": "local", "roles": null }));
 }
 
 #[tokio::test]
 async fn the_port_offers_nobody_more_than_is_public_and_under_its_own_names_only() {
-    let hosts = vec![Host::parse("localhost").expect("a host")];
-    let door = Door(port_router(state().await, hosts, Way::default(), false));
+    let door = Door(port_router(state().await, Way::default(), false));
     assert_eq!(door.get("/").await.fields["location"], "/sign-in");
     for path in ["/sign-in", "/livez", "/ca.pem"] {
         let reply = door.get(path).await;

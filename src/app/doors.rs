@@ -19,11 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::AppError;
-use crate::admin::{self, Peer, Road, State, Way};
+use crate::admin::{self, Peer, Reload, Road, SharedProvider, SharedSettings, State, Way};
 use crate::config::{AdminTls, Config};
 use crate::drain::Drain;
 use crate::members::Members;
-use crate::origin::Host;
 use crate::serve;
 use crate::tls::{CertifiedPair, Presented};
 
@@ -42,8 +41,9 @@ pub(super) struct Doors {
     pub(super) listeners: Vec<TcpListener>,
     socket: UnixListener,
     state: State,
-    hosts: Vec<Host>,
     way: Way,
+    /// What the port shows, where it speaks TLS.
+    pub(super) presented: Option<Arc<Presented>>,
     tls: Option<TlsAcceptor>,
     groups_decide: bool,
 }
@@ -55,13 +55,23 @@ impl Doors {
             serve::listen(*address, false).map_err(|source| AppError::listen("admin.listen", *address, &source))
         };
         let listeners: Vec<TcpListener> = config.admin.listen.iter().map(bind).collect::<Result<_, _>>()?;
-        let tls = acceptor(config)?;
+        let presented = pair(config)?.as_ref().map(Presented::new);
+        let tls = presented.clone().map(acceptor).transpose()?;
         let groups_decide = config.admin.oidc.as_ref().is_some_and(|oidc| !oidc.groups.is_empty());
         let socket = bind_socket(&super::admin_socket(config))?;
         let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
-        let provider = super::provider::provider(config)?;
-        let state = State { base: base(config, bound).into(), provider, ..state };
-        Ok(Self { listeners, socket, state, hosts: config.admin.hosts.clone(), way: way(config), tls, groups_decide })
+        state.settings.store(Arc::new(settings(config, bound, super::provider::provider(config)?)));
+        Ok(Self { listeners, socket, state, way: way(config), presented, tls, groups_decide })
+    }
+
+    /// Where the port is, if anywhere.
+    pub(super) fn bound(&self) -> Option<SocketAddr> {
+        self.listeners.first().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// What the doors are told, for whoever changes it.
+    pub(super) fn settings(&self) -> SharedSettings {
+        Arc::clone(&self.state.settings)
     }
 
     /// Says how the first person gets in, as long as nobody has an account. The link is a credential in
@@ -78,15 +88,15 @@ impl Doors {
         Ok(())
     }
 
-    /// Serves until draining begins; what people send for real goes by `road`.
-    pub(super) fn start(mut self, road: Arc<dyn Road>, drain: &Drain) -> JoinSet<()> {
-        self.state.road = Some(road);
+    /// Serves until draining begins; what people send for real goes by `road`, and `reload` reads the configuration anew.
+    pub(super) fn start(mut self, road: Arc<dyn Road>, reload: Arc<dyn Reload>, drain: &Drain) -> JoinSet<()> {
+        (self.state.road, self.state.reload) = (Some(road), Some(reload));
         let mut tasks = JoinSet::new();
         let room = Arc::new(Semaphore::new(VISITORS));
         for listener in self.listeners {
             let local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
             // With somebody in front, visitors from elsewhere look as if they were local.
-            let port = admin::port_router(self.state.clone(), self.hosts.clone(), self.way, local && !self.way.fronted);
+            let port = admin::port_router(self.state.clone(), self.way, local && !self.way.fronted);
             let (drain, room, tls) = (drain.clone(), Arc::clone(&room), self.tls.clone());
             tasks.spawn(async move {
                 ended(
@@ -140,14 +150,22 @@ where
     let _ = connection.await;
 }
 
-/// TLS by the files that the configuration names.
-fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, AppError> {
+/// The certificate of the port, from the files that the configuration names.
+pub(super) fn pair(config: &Config) -> Result<Option<CertifiedPair>, AppError> {
     let Some(AdminTls::Files(files)) = &config.admin.tls else { return Ok(None) };
     let pair = CertifiedPair::load(&files.certificate, &files.key);
-    let pair = pair.map_err(|fault| config.fault("admin.tls", fault.to_string()))?;
-    let server =
-        Presented::new(&pair).server_config().map_err(|fault| AppError::Start(format!("TLS cannot be set up: {fault}")))?;
-    Ok(Some(TlsAcceptor::from(server)))
+    Ok(Some(pair.map_err(|fault| config.fault("admin.tls", fault.to_string()))?))
+}
+
+fn acceptor(presented: Arc<Presented>) -> Result<TlsAcceptor, AppError> {
+    let server = presented.server_config().map_err(|fault| AppError::Start(format!("TLS cannot be set up: {fault}")))?;
+    Ok(TlsAcceptor::from(server))
+}
+
+/// What the configuration says about these doors. `bound` is the address that the port listens on, once it does.
+pub(super) fn settings(config: &Config, bound: Option<SocketAddr>, provider: SharedProvider) -> admin::Settings {
+    let narrow = config.injection.narrow.iter().map(|narrow| (narrow.hosts.clone(), narrow.surfaces));
+    admin::Settings { hosts: config.admin.hosts.clone(), base: base(config, bound), provider, narrow: narrow.collect() }
 }
 
 /// Removes sessions and invitations that are over, now and then.
@@ -171,7 +189,7 @@ fn way(config: &Config) -> Way {
 
 /// How links to the port begin. `bound` is the address that it listens on, once it does; behind
 /// somebody else the port is theirs.
-pub(super) fn base(config: &Config, bound: Option<SocketAddr>) -> String {
+fn base(config: &Config, bound: Option<SocketAddr>) -> String {
     let Way { secure, fronted } = way(config);
     let scheme = if secure { "https" } else { "http" };
     let Some(host) = config.admin.hosts.first() else { return String::new() };

@@ -49,11 +49,12 @@ pub(super) fn announce(front: &Front) {
 /// TLS to the proxy itself, from the files that the config names.
 pub(super) fn listener_tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, AppError> {
     let Some(files) = &config.proxy.tls else { return Ok(None) };
-    let pair = CertifiedPair::load(&files.certificate, &files.key)
-        .map_err(|fault| AppError::Pair { key: "proxy.tls".to_owned(), fault })?;
+    let fault = |fault: &dyn std::fmt::Display| config.fault("proxy.tls", fault.to_string());
+    let pair = CertifiedPair::load(&files.certificate, &files.key).map_err(|cause| fault(&cause))?;
     let clients = match &files.client_ca[..] {
         [] => None,
-        paths => Some(Roots::none().with_files(paths, "proxy.tls.client_ca")?),
+        paths => Some(Roots::none().with_files(paths, "proxy.tls.client_ca").map_err(|cause| fault(&cause))?),
     };
-    Ok(Some(tls::listener_config(&pair, clients.as_ref())?))
+    let listener = tls::listener_config(&pair, clients.as_ref()).map_err(|cause| fault(&cause))?;
+    Ok(Some(listener))
 }

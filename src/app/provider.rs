@@ -29,7 +29,8 @@ pub(super) fn provider(config: &Config) -> Result<SharedProvider, AppError> {
         groups_claim: oidc.groups_claim.clone(),
         groups: groups.collect(),
     };
-    let fetch = Fetch::new(tls::client_config(&config.egress.extra_roots)?);
+    let roots = tls::client_config(&config.egress.extra_roots);
+    let fetch = Fetch::new(roots.map_err(|fault| config.fault("egress.extra_roots", fault.to_string()))?);
     Ok(Some(Arc::new(Provider::new(settings, fetch))))
 }
 

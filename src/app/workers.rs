@@ -6,35 +6,40 @@ use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use arc_swap::ArcSwap;
 
 use super::doors::Doors;
 use super::errands::Errands;
+use super::followed::{self, Lasting};
 use super::front::{self, Front};
+use super::prints::Printer;
+use super::reload::{Parts, Reloader, Roof, Running};
+use super::signals::{Hangups, Signals};
 use super::{AppError, Rooms};
-use crate::config::{self, CleartextSecrets, Config};
+use crate::admin::Reload as _;
+use crate::config::Config;
 use crate::drain::Drain;
 use crate::metrics::Registry;
-use crate::proxy::{self, Budget, Budgets, Cleartext, Door, Entrance, Shared};
+use crate::proxy::{self, Budget, Budgets, Door, Entrance, Shared};
 use crate::readiness::Readiness;
 use crate::serve;
 use crate::tls::{Authority, Leaves, Made};
-use crate::upstream::{self, Upstream};
+use crate::upstream;
 
 /// How many hosts' certificates are kept ready.
 const LEAVES: usize = 4096;
-/// Unused upstream connections that a worker keeps: for one runner and origin, and altogether.
-const IDLE_PER_KEY: usize = 64;
-const IDLE: usize = 1024;
 /// How long people's requests may take to finish after those of runners have.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// So many connections over the limit hear why at a time; for each a head is waited for.
 const TURNED_AWAY: u64 = 64;
 
 /// Serves until a signal says stop; a second one ends at once. `ready` is called once everything
-/// listens.
-pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError> {
-    let rooms = super::open_vaults(&config).await?;
+/// listens. `roof` reads the configuration anew when a signal in `hangups`, or a person, says so.
+pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, ready: impl FnOnce()) -> Result<(), AppError> {
+    let printer = Printer::new()?;
+    // Before the files are read: one that changes meanwhile has changed since.
+    let prints = printer.take(&config);
+    let rooms = Arc::new(super::open_vaults(&config).await?);
     let (authority, made) =
         Authority::load_or_create(&config.intercept.ca_certificate, &config.intercept.ca_key, SystemTime::now())?;
     if matches!(made, Made::Created) {
@@ -55,25 +60,44 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
         .chain(&doors.listeners)
         .filter_map(|listener| listener.local_addr().ok())
         .map(|address| address.port());
-    let way_out = Arc::new(way_out(&config, &rooms, own_ports.collect())?);
-    let shared = Arc::new(shared(&config, &rooms, Arc::new(authority), &drain)?);
+    let lasting = Lasting {
+        own_ports: own_ports.collect(),
+        own_ends: (!config.proxy.transparent.is_empty()).then(upstream::OwnEnds::default),
+        measures: upstream::Measures::new(&rooms.registry),
+    };
+    let way_out = Arc::new(followed::way_out(&config, &rooms, &lasting, 1)?);
+    let shared = Arc::new(shared(&config, &rooms, way_out, (Arc::new(authority), &drain))?);
     observe(&rooms.registry, &shared);
 
     for address in doors.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(door = "admin", %address, "listening");
     }
     front::announce(&front);
-    let grace = config.shutdown.grace.0;
-    let threads = start_workers(front, workers, &shared, &way_out, (grace, &rooms.readiness))?;
+    let threads = start_workers(front, workers, &shared, &rooms.readiness)?;
     // People may see how the stopping goes.
     let last = Drain::new();
     doors.offer_setup()?;
-    let errands = Errands(Door::new(Arc::clone(&shared), Upstream::new(Arc::clone(&way_out))));
-    let mut people = doors.start(Arc::new(errands), &last);
+    let errands = Errands(Door::new(Arc::clone(&shared)));
+    let parts = Parts {
+        rooms: Arc::clone(&rooms),
+        shared: Arc::clone(&shared),
+        doors: (doors.settings(), doors.presented.clone(), doors.bound()),
+        lasting,
+        drain: drain.clone(),
+    };
+    let reloader = Reloader(Running::new((config, prints), (roof, printer), parts));
+    let mut people = doors.start(Arc::new(errands), Arc::new(reloader.clone()), &last);
     ready();
     rooms.custody.resume();
 
-    let name = signals.next().await;
+    let name = loop {
+        tokio::select! {
+            name = signals.next() => break name,
+            // Its outcome is logged.
+            () = hangups.next() => drop(reloader.reload("SIGHUP")),
+        }
+    };
+    let grace = shared.settings.load().grace;
     tracing::info!(signal = name, grace = %humantime::format_duration(grace), "stopping: no new connections; exchanges under way may finish");
     drain.begin();
     tokio::select! {
@@ -83,6 +107,7 @@ pub async fn serve(config: Config, ready: impl FnOnce()) -> Result<(), AppError>
             }
         }
         name = signals.next() => tracing::warn!(signal = name, "a second signal: ending at once"),
+        () = hangups.ignore() => {}
     }
     if tokio::time::timeout(LAST_WORD, rooms.activity.flush()).await.is_err() {
         tracing::warn!("the last second of activity could not be kept");
@@ -101,75 +126,26 @@ fn worker_count(config: &Config) -> usize {
     }
 }
 
-/// What all workers share on the way to upstreams.
-fn way_out(config: &Config, rooms: &Rooms, own_ports: Vec<u16>) -> Result<upstream::Settings, AppError> {
-    let allow = config.egress.allow.iter().map(|allowed| upstream::Allow { net: allowed.net, port: allowed.port });
-    let resolve = config.egress.resolve.iter().map(|(host, to)| (host.clone(), upstream::ResolveTo { ip: to.ip, port: to.port }));
-    let client_tls = super::client_tls::client_tls(config)?;
-    Ok(upstream::Settings {
-        own_ends: (!config.proxy.transparent.is_empty()).then(upstream::OwnEnds::default),
-        rules: upstream::Rules { allow: allow.collect(), own_ports },
-        resolve: resolve.collect(),
-        next_proxy: super::next_proxy::next_proxy(config, &rooms.vault, &client_tls)?,
-        client_tls,
-        connect_timeout: config.timeouts.upstream_connect.0,
-        head_timeout: config.timeouts.upstream_head.0,
-        body_stall: config.timeouts.body.0,
-        idle: config.timeouts.idle.0,
-        max_idle_per_key: IDLE_PER_KEY,
-        max_idle: IDLE,
-        measures: upstream::Measures::new(&rooms.registry),
-    })
-}
-
-/// What the config says about the door for runners.
-fn settings(config: &Config) -> Result<proxy::Settings, AppError> {
-    let narrow = config.injection.narrow.iter();
-    Ok(proxy::Settings {
-        anonymous: config.proxy.anonymous.clone(),
-        tls: front::listener_tls(config)?,
-        proxy_protocol: config.proxy.proxy_protocol.clone(),
-        pass_through: config.intercept.pass_through.clone(),
-        buffer: config.injection.buffer.bytes(),
-        oversize: match config.injection.oversize {
-            config::Oversize::Spool => proxy::Oversize::Spool,
-            config::Oversize::Stream => proxy::Oversize::Stream,
-            config::Oversize::Refuse => proxy::Oversize::Refuse,
-        },
-        spool: config.data_dir.join("spool"),
-        hold: config.injection.hold.0,
-        websocket: config.injection.websocket,
-        max_growth: config.injection.max_growth.0,
-        cleartext: match config.egress.cleartext_secrets {
-            CleartextSecrets::AllowedNetworks => Cleartext::AllowedNetworks,
-            CleartextSecrets::Anywhere => Cleartext::Anywhere,
-            CleartextSecrets::Never => Cleartext::Never,
-        },
-        redaction: config.redaction.enabled,
-        unredacted: config.redaction.except.clone(),
-        narrow: narrow.map(|narrow| proxy::Narrow { hosts: narrow.hosts.clone(), surfaces: narrow.surfaces }).collect(),
-        head_bytes: config.limits.head.bytes(),
-        client_head: config.timeouts.client_head.0,
-        idle: config.timeouts.idle.0,
-        body: config.timeouts.body.0,
-        tunnel: config.timeouts.tunnel.0,
-    })
-}
-
 /// What all workers share on the road.
-fn shared(config: &Config, rooms: &Rooms, authority: Arc<Authority>, drain: &Drain) -> Result<Shared, AppError> {
+fn shared(
+    config: &Config,
+    rooms: &Rooms,
+    way_out: Arc<upstream::Settings>,
+    (authority, drain): (Arc<Authority>, &Drain),
+) -> Result<Shared, AppError> {
+    let limits = followed::limits(config);
     let instance = getrandom::u32().map_err(|fault| AppError::Start(format!("the system gives no randomness: {fault}")))?;
     Ok(Shared {
-        settings: settings(config)?,
+        settings: ArcSwap::from_pointee(followed::settings(config, way_out, front::listener_tls(config)?)),
         secrets: rooms.vault.clone(),
         identity: Arc::clone(&rooms.identity),
         audit: Arc::clone(&rooms.audit),
         leaves: Arc::new(Leaves::new(authority, LEAVES, SystemTime::now).measured_by(&rooms.registry)),
-        held: Budget::new(config.limits.held.0),
-        held_by_tenant: Budgets::new(config.limits.held.0 / 2),
-        spooled: Budget::new(config.limits.spool.0),
-        spooled_by_tenant: Budgets::new(config.limits.spool.0 / 2),
-        connections: Budget::new(config.limits.connections as u64),
+        held: Budget::new(limits.held),
+        held_by_tenant: Budgets::new(limits.held / 2),
+        spooled: Budget::new(limits.spooled),
+        spooled_by_tenant: Budgets::new(limits.spooled / 2),
+        connections: Budget::new(limits.connections),
         turned_away: Budget::new(TURNED_AWAY),
         lately: proxy::Lately::default(),
         measures: proxy::Measures::new(&rooms.registry),
@@ -198,8 +174,7 @@ fn start_workers(
     front: Front,
     workers: usize,
     shared: &Arc<Shared>,
-    way_out: &Arc<upstream::Settings>,
-    (grace, readiness): (Duration, &Readiness),
+    readiness: &Readiness,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
     let mut columns: Vec<Vec<(Entrance, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
     for (entrance, sockets) in front {
@@ -208,7 +183,7 @@ fn start_workers(
         }
     }
     let start = |(index, sockets): (usize, Vec<(Entrance, TcpListener)>)| {
-        let (shared, way_out) = (Arc::clone(shared), Arc::clone(way_out));
+        let shared = Arc::clone(shared);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -216,7 +191,7 @@ fn start_workers(
         let alive = readiness.alive(format!("worker-{index}"));
         let work = move || {
             let _alive = alive;
-            runtime.block_on(work(sockets, shared, way_out, grace));
+            runtime.block_on(work(sockets, shared));
         };
         std::thread::Builder::new()
             .name(format!("worker-{index}"))
@@ -227,34 +202,14 @@ fn start_workers(
 }
 
 /// One worker's life.
-async fn work(sockets: Vec<(Entrance, TcpListener)>, shared: Arc<Shared>, way_out: Arc<upstream::Settings>, grace: Duration) {
+async fn work(sockets: Vec<(Entrance, TcpListener)>, shared: Arc<Shared>) {
     let drain = shared.drain.clone();
-    let door = Door::new(shared, Upstream::new(way_out));
+    let door = Door::new(Arc::clone(&shared));
     for (entrance, socket) in sockets {
         let door = door.clone();
         let welcome = move |stream, peer| drop(tokio::spawn(door.clone().welcome(stream, peer, entrance.clone())));
         tokio::spawn(serve::accept(socket, drain.clone(), welcome));
     }
     drain.begun().await;
-    drain.finished(grace).await;
-}
-
-/// The signals that mean: stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, AppError> {
-        let on = |kind| signal(kind).map_err(|fault| AppError::Start(fault.to_string()));
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+    drain.finished(shared.settings.load().grace).await;
 }

@@ -114,6 +114,18 @@ impl Api {
         Self::find(place, false).await
     }
 
+    /// A server that runs, here or elsewhere.
+    pub(super) async fn open_running(place: &Place) -> Result<Self, CliError> {
+        let socket = app::admin_socket(&place.config);
+        if place.remote.is_none() && UnixStream::connect(&socket).await.is_err_and(|fault| is_absent(&fault)) {
+            return Err(CliError::failed(format!(
+                "no server answers at {}, so nothing is to be reloaded; if data_dir was changed since it was started, send it SIGHUP",
+                socket.display()
+            )));
+        }
+        Self::open(place).await
+    }
+
     async fn find(Place { config, remote }: &Place, may_begin: bool) -> Result<Self, CliError> {
         if let Some(remote) = remote {
             return Ok(Self::Remote(remote.clone()));
@@ -121,7 +133,7 @@ impl Api {
         let socket = app::admin_socket(config);
         match UnixStream::connect(&socket).await {
             Ok(stream) => check_peer(&stream, &socket, config).map(|()| Self::Server(socket)),
-            Err(fault) if matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            Err(fault) if is_absent(&fault) => {
                 let store = config.data_dir.join("store");
                 if !may_begin && config.store.engine == Engine::Sled && !store.exists() {
                     return Err(CliError::failed(format!(
@@ -217,6 +229,11 @@ impl Api {
             }
         }
     }
+}
+
+/// Whether nobody answers, rather than somebody who cannot be reached.
+fn is_absent(fault: &std::io::Error) -> bool {
+    matches!(fault.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
 }
 
 /// Values go to nobody but this user's server, root's, or (for root) that of the directory's owner:

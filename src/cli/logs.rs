@@ -9,19 +9,33 @@ use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::audit;
 use crate::config::{Log, LogFormat, LogLevel};
 
+/// What is said, while it is said.
+pub(super) struct Level(Handle<Targets, Registry>);
+
+impl Level {
+    /// From now on as the configuration says.
+    pub(super) fn follow(&self, log: &Log) {
+        // Without a subscriber there is nothing to turn.
+        let _ = self.0.reload(filter(level(log.level)));
+    }
+}
+
 /// Starts the logs of a server.
-pub(super) fn start(log: &Log) {
+pub(super) fn start(log: &Log) -> Level {
     let is_terminal = std::io::stderr().is_terminal();
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = if are_for_people(log) { layer.with_ansi(is_terminal).with_target(false).boxed() } else { layer.json().boxed() };
+    let (filter, handle) = reload::Layer::new(filter(level(log.level)));
     // A second start in one process changes nothing.
-    let _ = tracing_subscriber::registry().with(layer.with_filter(filter(level(log.level)))).try_init();
+    let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
+    Level(handle)
 }
 
 /// Whether a person reads the logs of a server.

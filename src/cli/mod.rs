@@ -21,6 +21,7 @@ mod logs;
 mod member;
 mod organization;
 mod out;
+mod reload;
 mod remote;
 mod restore;
 mod runner;
@@ -40,6 +41,7 @@ use clap::{Parser, Subcommand};
 
 use self::error::CliError;
 use self::remote::{Remote, RemoteArguments};
+use crate::app;
 use crate::config::Config;
 
 /// A forward HTTP proxy that injects secrets.
@@ -106,6 +108,8 @@ enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// Have a running server read its configuration anew, and say what changed and what takes a restart.
+    Reload(reload::Arguments),
     /// Exit with 0 if the server is alive, and with 1 if not.
     Health,
     /// Print a completion script for a shell.
@@ -137,7 +141,7 @@ impl Cli {
         let remote = self.remote.resolve()?;
         if remote.is_some() && !self.command.speaks_the_api() {
             return Err(CliError::usage(
-                "--server is for commands about secrets, runners, members, tokens, organizations, keys and tests",
+                "--server is for commands about secrets, runners, members, tokens, organizations, keys and tests, and for `reload`",
             ));
         }
         // What needs no configuration must work beside a broken one.
@@ -148,20 +152,18 @@ impl Cli {
                 shield::keep_memory();
                 return demo::run().await;
             }
+            // A signal to read the configuration anew must not end a server that has not read it yet.
+            Command::Serve => return serve::run(self.config, app::Hangups::listen()?).await,
             _ => {}
         }
         let config = Config::load(self.config.as_deref(), std::env::vars_os())?;
-        match &self.command {
-            Command::Serve => logs::start(&config.log),
-            _ => logs::start_quiet(),
-        }
+        logs::start_quiet();
         if self.command.holds_values() {
             shield::keep_memory();
         }
         let place = Place { config, remote };
         let config = &place.config;
         match self.command {
-            Command::Serve => serve::run(place.config).await,
             Command::Secret(command) => secret::run(&place, command).await,
             Command::Runner(command) => runner::run(&place, command).await,
             Command::Member(command) => member::run(&place, command).await,
@@ -176,8 +178,9 @@ impl Cli {
             Command::Run(arguments) => exec::run(config, &arguments),
             Command::Ca(command) => ca::run(config, &command),
             Command::Config(command) => config::run(config, &command),
+            Command::Reload(arguments) => reload::run(&place, &arguments).await,
             Command::Health => health::run(config).await,
-            Command::Completions(_) | Command::Demo => Ok(()),
+            Command::Completions(_) | Command::Demo | Command::Serve => Ok(()),
         }
     }
 }
@@ -186,7 +189,7 @@ impl Command {
     /// Whether keys or values come into this process. `run` becomes another program, whose limits are
     /// its own.
     fn holds_values(&self) -> bool {
-        matches!(self, Self::Serve | Self::Demo | Self::Doctor(_) | Self::Backup(_) | Self::Restore(_)) || self.speaks_the_api()
+        matches!(self, Self::Doctor(_) | Self::Backup(_) | Self::Restore(_)) || self.speaks_the_api()
     }
 
     /// Whether it is carried out by whoever holds the store, here or elsewhere.
@@ -200,6 +203,7 @@ impl Command {
                 | Self::Organization(_)
                 | Self::Key(_)
                 | Self::Test(_)
+                | Self::Reload(_)
         )
     }
 }

@@ -1,12 +1,18 @@
 //! `subrosa serve`: start the proxy, and tell a person at a terminal what to type next.
 
+use std::path::PathBuf;
+
 use super::error::CliError;
 use super::{logs, out, shield};
-use crate::app;
+use crate::app::{self, Hangups, Roof};
 use crate::config::{Config, LogFormat};
 
-/// Serves until told to stop.
-pub(super) async fn run(config: Config) -> Result<(), CliError> {
+/// Serves until told to stop. `path` is the config file as it was named, and SIGHUP is listened for already.
+pub(super) async fn run(path: Option<PathBuf>, hangups: Hangups) -> Result<(), CliError> {
+    let read = move || Config::load(path.as_deref(), std::env::vars_os());
+    let config = read()?;
+    let level = logs::start(&config.log);
+    shield::keep_memory();
     // Who wrote a config knows what to do next, and who collects JSON looks for no advice. Logs go to
     // standard error; this does not.
     let is_first_start = config.file.is_none() && config.log.format == LogFormat::Auto;
@@ -14,7 +20,12 @@ pub(super) async fn run(config: Config) -> Result<(), CliError> {
     // Nobody may be listening.
     let ready = move || next.iter().for_each(|next| drop(out::line(next)));
     shield::raise_descriptors(&config);
-    Ok(app::serve(config, ready).await?)
+    let follow = move |config: &Config| {
+        level.follow(&config.log);
+        shield::raise_descriptors(config);
+    };
+    let roof = Roof { read: Box::new(read), follow: Box::new(follow) };
+    Ok(app::serve(config, roof, hangups, ready).await?)
 }
 
 /// The three commands from a running proxy to a first injected request, for `program` as it was
@@ -36,8 +47,6 @@ fn program() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
 
     #[test]

@@ -13,6 +13,7 @@ mod error;
 mod file;
 mod key_source;
 mod next_proxy;
+mod restart;
 mod sections;
 mod words;
 
@@ -21,6 +22,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, Place};
 pub use key_source::KeySource;
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
+pub use restart::{Held, TAKES_A_RESTART};
 pub use sections::{
     Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys,
     Limits, Log, LogFormat, LogLevel, Narrow, Oidc, OidcGroup, Oversize, Proxy, ProxyTls, Redaction, Shutdown, Store, Timeouts,

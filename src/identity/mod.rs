@@ -10,6 +10,7 @@ mod registry;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use crate::audit::{Audit, Change};
 use crate::ledger::{Draft, Entry, Kind, Ledger, LedgerError, Payload, Record};
@@ -19,7 +20,7 @@ use crate::store::StoreError;
 use crate::tls::CertificateName;
 pub use crate::token::Token;
 use crate::token::TokenHash;
-use registry::{Registry, Slot};
+use registry::{Declared, Entered, Registry, Slot};
 
 const KIND: Kind = Kind::new("runner");
 /// How every token of a runner starts.
@@ -215,7 +216,7 @@ impl From<SealError> for IdentityError {
 }
 
 /// What a record says of a runner beside its name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Metadata {
     token_sha256: TokenHash,
@@ -230,31 +231,85 @@ pub struct Identity {
     ledger: Arc<Ledger>,
     registry: Arc<Registry>,
     audit: Arc<Audit>,
+    /// Shared by those who take a name or a certificate, so that none of them does while other runners are declared.
+    names: RwLock<()>,
+}
+
+/// A runner, by its organization and name.
+pub type Named = (OrganizationName, RunnerName);
+
+/// Runners of a configuration that is not in force yet; given up when dropped.
+pub struct Redeclared<'a> {
+    registry: &'a Registry,
+    declared: Declared,
+    changed: Vec<Named>,
+    _names: RwLockWriteGuard<'a, ()>,
+}
+
+impl Redeclared<'_> {
+    /// Those that are new, other than they were, or gone.
+    pub fn changed(&self) -> &[Named] {
+        &self.changed
+    }
+
+    /// From now on they are the configuration's: who is gone is nobody, on open connections too.
+    pub fn put_in_force(self) {
+        self.registry.declare(self.declared);
+    }
 }
 
 impl Identity {
     /// The runners of `ledger`, with those that the configuration declares.
     pub fn new(ledger: Arc<Ledger>, declared: Vec<DeclaredRunner>) -> Result<Self, IdentityError> {
-        let mut registry = Registry::default();
-        for DeclaredRunner { organization, runner, token } in declared {
-            let hash = match token {
-                Some(token) => TokenHash::of_value(&token),
-                // Nobody's.
-                None => Token::random(BEGINNING)?.hash(),
-            };
-            let draft = draft(&runner, hash, CONFIGURATION);
-            let record = ledger.seal(KIND, &organization, draft, None)?;
-            registry.declare(&record)?;
-            if let Some(certificate) = runner.certificate.filter(|certificate| registry.by_certificate(certificate).len() > 1) {
-                return Err(IdentityError::CertificateTaken { certificate });
-            }
-        }
-        let registry = Arc::new(registry);
+        let registry = Arc::new(Registry::default());
         ledger.follow(KIND, registry.clone());
-        match registry.declared_and_stored() {
-            Some((organization, name)) => Err(IdentityError::DeclaredTwice { organization, name }),
-            None => Ok(Self { ledger, registry, audit: Arc::default() }),
+        let identity = Self { ledger, registry, audit: Arc::default(), names: RwLock::default() };
+        let (declared, _) = identity.consistent(declared)?;
+        identity.registry.declare(declared);
+        Ok(identity)
+    }
+
+    /// Prepares to have `declared` for the runners of the configuration, instead of those that are. Nobody takes a name or
+    /// a certificate until that is done or given up.
+    pub async fn redeclare(&self, declared: Vec<DeclaredRunner>) -> Result<Redeclared<'_>, IdentityError> {
+        let names = self.names.write().await;
+        let (declared, changed) = self.consistent(declared)?;
+        Ok(Redeclared { registry: &self.registry, declared, changed, _names: names })
+    }
+
+    /// These runners as they are kept, if they contradict neither each other nor the store; and which of them differ from
+    /// those that are declared now. One that keeps its name stays the same runner, with its connections.
+    fn consistent(&self, runners: Vec<DeclaredRunner>) -> Result<(Declared, Vec<Named>), IdentityError> {
+        let (mut declared, mut changed) = (Declared::default(), Vec::new());
+        for DeclaredRunner { organization, runner, token } in runners {
+            let before = self.registry.declared(&organization, &runner.name);
+            let old = before.as_ref().and_then(|entered| Some((Metadata::read(&entered.record)?, entered.has_token)));
+            let hash = match (&token, &old) {
+                (Some(token), _) => TokenHash::of_value(token),
+                (None, Some((metadata, false))) => metadata.token_sha256,
+                // Nobody's.
+                (None, _) => Token::random(BEGINNING)?.hash(),
+            };
+            let has_token = token.is_some();
+            let metadata = Metadata::of(&runner, hash);
+            let record = match before {
+                Some(entered) if old.as_ref() == Some(&(metadata.clone(), has_token)) => entered.record,
+                before => {
+                    changed.push((organization.clone(), runner.name.clone()));
+                    let draft = metadata.draft(&runner.name, CONFIGURATION);
+                    Arc::new(match before {
+                        Some(entered) => self.ledger.seal_next(&entered.record, draft, None)?,
+                        None => self.ledger.seal(KIND, &organization, draft, None)?,
+                    })
+                }
+            };
+            declared.add(Entered { record, has_token })?;
         }
+        if let Some(contradiction) = self.registry.contradiction(&declared) {
+            return Err(contradiction);
+        }
+        changed.extend(self.registry.no_longer_in(&declared));
+        Ok((declared, changed))
     }
 
     /// The same, writing down in `audit` who changed what.
@@ -274,6 +329,7 @@ impl Identity {
         new: NewRunner,
         by: &str,
     ) -> Result<(RunnerView, Token), IdentityError> {
+        let _names = self.names.read().await;
         let name = new.name.clone();
         if self.registry.is_declared(organization, &name) {
             return Err(IdentityError::NameTaken { name });
@@ -301,6 +357,7 @@ impl Identity {
         if_revision: Option<u64>,
         by: &str,
     ) -> Result<RunnerView, IdentityError> {
+        let _names = self.names.read().await;
         let record = self.editable(organization, name, if_revision)?;
         let mut metadata = Metadata::read(&record).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
         metadata.secrets = edit.secrets.unwrap_or(metadata.secrets);
@@ -442,12 +499,15 @@ impl Identity {
 }
 
 fn draft(new: &NewRunner, token_sha256: TokenHash, by: &str) -> Draft {
-    let NewRunner { name, secrets, hosts, certificate } = new;
-    let metadata = Metadata { token_sha256, secrets: secrets.clone(), hosts: hosts.clone(), certificate: certificate.clone() };
-    metadata.draft(name, by)
+    Metadata::of(new, token_sha256).draft(&new.name, by)
 }
 
 impl Metadata {
+    fn of(new: &NewRunner, token_sha256: TokenHash) -> Self {
+        let NewRunner { secrets, hosts, certificate, .. } = new;
+        Self { token_sha256, secrets: secrets.clone(), hosts: hosts.clone(), certificate: certificate.clone() }
+    }
+
     fn read(record: &Record) -> Option<Self> {
         serde_json::from_value(record.header().metadata.clone()).ok()
     }

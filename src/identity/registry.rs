@@ -26,43 +26,86 @@ struct Stored {
     certified: HashMap<CertificateName, Vec<Arc<Runner>>>,
 }
 
+/// The runners of the configuration; replaced as a whole.
+#[derive(Default)]
+pub(super) struct Declared {
+    by_token: HashMap<TokenHash, Arc<Runner>>,
+    by_name: HashMap<(OrganizationName, RunnerName), Entered>,
+}
+
+/// What a declared runner was made from.
+#[derive(Clone)]
+pub(super) struct Entered {
+    pub(super) record: Arc<Record>,
+    /// Whether it has a token, which somebody could show.
+    pub(super) has_token: bool,
+}
+
 /// All runners.
 #[derive(Default)]
 pub(super) struct Registry {
-    declared: HashMap<TokenHash, Arc<Runner>>,
+    declared: ArcSwap<Declared>,
     stored: ArcSwap<Stored>,
 }
 
-impl Registry {
-    /// Adds a runner of the configuration.
-    pub(super) fn declare(&mut self, record: &Record) -> Result<(), IdentityError> {
-        let Slot::Sound(runner) = Slot::of_record(record, true) else {
+impl Declared {
+    /// Adds a runner.
+    pub(super) fn add(&mut self, entered: Entered) -> Result<(), IdentityError> {
+        let Slot::Sound(runner) = Slot::of_record(&entered.record, true) else {
             unreachable!("the record was made of a runner a moment ago");
         };
-        if self.is_declared(&runner.organization, &runner.name) {
-            let (organization, name) = (runner.organization.clone(), runner.name.clone());
+        let (organization, name) = (runner.organization.clone(), runner.name.clone());
+        if self.by_name.insert((organization.clone(), name.clone()), entered).is_some() {
             return Err(IdentityError::DeclaredTwice { organization, name });
         }
-        match self.declared.insert(runner.token, runner.clone()) {
-            Some(other) => Err(IdentityError::SharedToken { one: other.name.clone(), other: runner.name.clone() }),
+        match self.by_token.insert(runner.token, runner) {
+            Some(other) => Err(IdentityError::SharedToken { one: other.name.clone(), other: name }),
             None => Ok(()),
         }
     }
 
-    /// A name that is both declared and stored.
-    pub(super) fn declared_and_stored(&self) -> Option<(OrganizationName, RunnerName)> {
+    fn certified(&self, certificate: &CertificateName) -> impl Iterator<Item = &Arc<Runner>> {
+        self.by_token.values().filter(move |runner| runner.certificate.as_ref() == Some(certificate))
+    }
+}
+
+impl Registry {
+    /// From now on these runners are the configuration's.
+    pub(super) fn declare(&self, declared: Declared) {
+        self.declared.store(Arc::new(declared));
+    }
+
+    /// The runner that the configuration declares under this name.
+    pub(super) fn declared(&self, organization: &OrganizationName, name: &RunnerName) -> Option<Entered> {
+        self.declared.load().by_name.get(&(organization.clone(), name.clone())).cloned()
+    }
+
+    /// Who is declared now and is not any more in `next`.
+    pub(super) fn no_longer_in(&self, next: &Declared) -> Vec<(OrganizationName, RunnerName)> {
+        self.declared.load().by_name.keys().filter(|named| !next.by_name.contains_key(*named)).cloned().collect()
+    }
+
+    /// What these runners and those that are stored cannot both have: a name, or a certificate.
+    pub(super) fn contradiction(&self, declared: &Declared) -> Option<IdentityError> {
         let stored = self.stored.load();
-        let both = |runner: &&Arc<Runner>| {
-            stored
-                .by_key
-                .iter()
-                .any(|(key, slot)| key.organization == runner.organization && slot.held_name() == Some(runner.name.as_str()))
-        };
-        self.declared.values().find(both).map(|runner| (runner.organization.clone(), runner.name.clone()))
+        for runner in declared.by_token.values() {
+            let holds = |(key, slot): (&RecordKey, &Slot)| {
+                key.organization == runner.organization && slot.held_name() == Some(runner.name.as_str())
+            };
+            if stored.by_key.iter().any(holds) {
+                let (organization, name) = (runner.organization.clone(), runner.name.clone());
+                return Some(IdentityError::DeclaredTwice { organization, name });
+            }
+            let Some(certificate) = &runner.certificate else { continue };
+            if declared.certified(certificate).count() > 1 || stored.certified.contains_key(certificate) {
+                return Some(IdentityError::CertificateTaken { certificate: certificate.clone() });
+            }
+        }
+        None
     }
 
     pub(super) fn is_declared(&self, organization: &OrganizationName, name: &RunnerName) -> bool {
-        self.declared.values().any(|runner| runner.organization == *organization && runner.name == *name)
+        self.declared(organization, name).is_some()
     }
 
     /// Where the runner called `name` lies; whoever holds the name before whoever once did.
@@ -79,7 +122,8 @@ impl Registry {
     /// Every runner of an organization, by name.
     pub(super) fn list(&self, organization: &OrganizationName) -> Vec<RunnerView> {
         let stored = self.stored.load();
-        let declared = self.declared.values().filter(|runner| runner.organization == *organization);
+        let declared = self.declared.load();
+        let declared = declared.by_token.values().filter(|runner| runner.organization == *organization);
         let declared = declared.map(|runner| runner.view());
         let stored = stored.by_key.iter().filter(|(key, _)| key.organization == *organization).filter_map(|(_, slot)| {
             let name = RunnerName::parse(slot.name()?).ok()?;
@@ -92,25 +136,25 @@ impl Registry {
 
     /// Whose token this is.
     pub(super) fn by_token(&self, token: &TokenHash) -> Option<Arc<Runner>> {
-        self.declared.get(token).cloned().or_else(|| self.stored.load().by_token.get(token).cloned())
+        self.declared.load().by_token.get(token).cloned().or_else(|| self.stored.load().by_token.get(token).cloned())
     }
 
     /// The sound runner called `name`.
     pub(super) fn named(&self, organization: &OrganizationName, name: &RunnerName) -> Option<Arc<Runner>> {
         let stored = self.stored.load();
-        let mut runners = self.declared.values().chain(stored.by_token.values());
+        let declared = self.declared.load();
+        let mut runners = declared.by_token.values().chain(stored.by_token.values());
         runners.find(|runner| runner.organization == *organization && runner.name == *name).cloned()
     }
 
     /// Everybody who is known by this certificate; more than one only if two writers were quick.
     pub(super) fn by_certificate(&self, certificate: &CertificateName) -> Vec<Arc<Runner>> {
-        let declared = self.declared.values().filter(|runner| runner.certificate.as_ref() == Some(certificate));
-        let stored = self.stored.load();
-        declared.chain(stored.certified.get(certificate).into_iter().flatten()).cloned().collect()
+        let (declared, stored) = (self.declared.load(), self.stored.load());
+        declared.certified(certificate).chain(stored.certified.get(certificate).into_iter().flatten()).cloned().collect()
     }
 
     pub(super) fn any(&self) -> bool {
-        !self.declared.is_empty() || !self.stored.load().by_key.is_empty()
+        !self.declared.load().by_token.is_empty() || !self.stored.load().by_key.is_empty()
     }
 }
 

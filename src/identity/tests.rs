@@ -137,6 +137,39 @@ async fn contradictions_of_declared_runners_stop_the_start() {
 }
 
 #[tokio::test]
+async fn a_declared_runner_stays_itself_as_long_as_it_keeps_its_name_and_token() {
+    let certificate = CertificateName::parse("dns:r.example").expect("a name");
+    let certified = |called: &str| DeclaredRunner {
+        organization: home(),
+        runner: NewRunner { certificate: Some(certificate.clone()), ..new(called) },
+        token: None,
+    };
+    let identity = identity_over(memory().await, vec![declared("r", "tok-1"), certified("c")]).await.expect("opens");
+    let (runner, by_certificate) =
+        (identity.authenticate(b"tok-1").expect("known"), identity.by_certificate(std::slice::from_ref(&certificate)));
+    let by_certificate = by_certificate.expect("known");
+    let wider = DeclaredRunner { runner: NewRunner { secrets: None, ..new("r") }, ..declared("r", "tok-1") };
+    let redeclared = identity.redeclare(vec![wider, certified("c")]).await.expect("no contradiction");
+    assert_eq!(redeclared.changed(), [(home(), name("r"))]);
+    redeclared.put_in_force();
+    assert!(identity.current(&runner).is_some_and(|now| now.secrets.is_none()));
+    assert!(identity.current(&by_certificate).is_some(), "without a token it is who it was");
+    identity.redeclare(vec![declared("r", "tok-2")]).await.expect("no contradiction").put_in_force();
+    assert!(identity.current(&runner).is_none() && identity.authenticate(b"tok-1").is_none());
+    assert!(identity.authenticate(b"tok-2").is_some() && identity.by_certificate(std::slice::from_ref(&certificate)).is_none());
+    let stored = NewRunner { certificate: Some(certificate.clone()), ..new("stored") };
+    identity.create(&home(), stored, "t").await.expect("creates");
+    for contradiction in
+        [vec![certified("c")], vec![declared("stored", "tok-3")], vec![declared("a", "t-4"), declared("b", "t-4")]]
+    {
+        assert!(identity.redeclare(contradiction).await.is_err());
+    }
+    assert!(identity.authenticate(b"tok-2").is_some());
+    identity.redeclare(Vec::new()).await.expect("no contradiction").put_in_force();
+    assert!(identity.has_runners(), "one is stored");
+}
+
+#[tokio::test]
 async fn an_edit_changes_the_limits_and_keeps_the_token() {
     let identity = identity().await;
     let (view, token) = identity.create(&home(), new("r"), "ada").await.expect("creates");

@@ -216,6 +216,13 @@ impl Ledger {
         Ok((key, header))
     }
 
+    /// Seals the next revision of a record that is kept in memory only.
+    pub fn seal_next(&self, previous: &Record, draft: Draft, value: Option<&SecretValue>) -> Result<Record, LedgerError> {
+        let header = previous.header.changed(draft, self.now());
+        let envelope = self.inner.sealer.seal_in_memory(&header.to_bytes(), value)?;
+        Ok(Record { key: previous.key.clone(), header, envelope })
+    }
+
     /// Opens the value of a record; it is authenticated each time.
     pub fn open_value(&self, record: &Record) -> Result<SecretValue, SealError> {
         self.inner.sealer.open_value(&record.envelope)

@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 pub use entrance::{Entered, Subject};
 pub use error::MembersError;
 pub use invitations::InvitationView;
@@ -74,7 +75,7 @@ pub struct Members {
     tokens: Arc<Table<ApiToken>>,
     invitations: Arc<Table<Invitation>>,
     /// `default`, and those that the configuration names.
-    always: BTreeSet<OrganizationName>,
+    always: ArcSwap<BTreeSet<OrganizationName>>,
     passwords: Passwords,
     throttle: Mutex<Throttle>,
     /// When sessions and tokens were used last, by the id of their record: written only now and then.
@@ -98,7 +99,7 @@ impl Members {
             sessions: Table::following(&ledger),
             tokens: Table::following(&ledger),
             invitations: Table::following(&ledger),
-            always: always.into_iter().chain([OrganizationName::default()]).collect(),
+            always: ArcSwap::from_pointee(with_home(always)),
             passwords: Passwords::new()?,
             throttle: Mutex::default(),
             seen: Mutex::default(),
@@ -107,6 +108,11 @@ impl Members {
             clock,
             ledger,
         })
+    }
+
+    /// From now on the configuration names these organizations.
+    pub fn set_always(&self, always: impl IntoIterator<Item = OrganizationName>) {
+        self.always.store(Arc::new(with_home(always)));
     }
 
     fn now(&self) -> SystemTime {
@@ -124,6 +130,10 @@ impl Members {
     fn throttle(&self) -> MutexGuard<'_, Throttle> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn with_home(always: impl IntoIterator<Item = OrganizationName>) -> BTreeSet<OrganizationName> {
+    always.into_iter().chain([home()]).collect()
 }
 
 /// Where records lie that belong to no single organization.

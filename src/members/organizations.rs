@@ -41,21 +41,22 @@ impl Members {
     pub fn organizations(&self) -> Vec<OrganizationView> {
         let stored = self.organizations.of(&home());
         let created = stored.iter().filter_map(|row| view(row));
-        let always = self.always.iter().map(|name| OrganizationView {
+        let permanent = self.always.load();
+        let always = permanent.iter().map(|name| OrganizationView {
             name: name.clone(),
             description: Description::default(),
             created_at: None,
             created_by: None,
             permanent: true,
         });
-        let mut all: Vec<_> = always.chain(created.filter(|view| !self.always.contains(&view.name))).collect();
+        let mut all: Vec<_> = always.chain(created.filter(|view| !permanent.contains(&view.name))).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
 
     /// Whether there is such an organization. Never waits.
     pub fn has_organization(&self, name: &OrganizationName) -> bool {
-        self.always.contains(name) || self.organizations.named(&home(), name.as_str()).is_some()
+        self.always.load().contains(name) || self.organizations.named(&home(), name.as_str()).is_some()
     }
 
     /// Creates an organization; whoever creates it with an account becomes its administrator, so
@@ -68,7 +69,7 @@ impl Members {
         administrator: Option<&str>,
     ) -> Result<OrganizationView, MembersError> {
         let _one = self.writing.lock().await;
-        if self.always.contains(name) {
+        if self.always.load().contains(name) {
             return Err(MembersError::OrganizationTaken(name.clone()));
         }
         if self.organizations.of(&home()).len() >= MOST {
@@ -99,7 +100,7 @@ impl Members {
         by: &str,
     ) -> Result<(), MembersError> {
         let _one = self.writing.lock().await;
-        if self.always.contains(name) {
+        if self.always.load().contains(name) {
             return Err(MembersError::OrganizationStays(name.clone()));
         }
         let key = self.organizations.key(&home(), name.as_str());

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::inject::{Code, Refusal};
 use crate::upstream::Tenant;
@@ -10,24 +10,31 @@ use crate::upstream::Tenant;
 /// A bound that many share: bytes or connections.
 #[derive(Debug)]
 pub struct Budget {
-    size: u64,
-    left: AtomicU64,
+    size: AtomicU64,
+    taken: AtomicU64,
 }
 
 impl Budget {
     /// A budget of `size`.
     pub fn new(size: u64) -> Arc<Self> {
-        Arc::new(Self { size, left: AtomicU64::new(size) })
+        Arc::new(Self { size: AtomicU64::new(size), taken: AtomicU64::new(0) })
     }
 
     /// How much is taken at the moment.
     pub fn taken(&self) -> u64 {
-        self.size.saturating_sub(self.left.load(Ordering::Relaxed))
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// It is of another size from now on. What is taken beyond it is given back as its holders end.
+    pub(super) fn resize(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
     }
 
     /// Takes `amount`, unless that much is not left.
     pub(super) fn take(self: &Arc<Self>, amount: u64) -> Option<Share> {
-        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount));
+        let size = self.size.load(Ordering::Relaxed);
+        let more = |taken: u64| taken.checked_add(amount).filter(|taken| *taken <= size);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.is_ok().then(|| Share { of: Arc::clone(self), amount })
     }
 }
@@ -41,33 +48,48 @@ pub(super) struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.of.left.fetch_add(self.amount, Ordering::Relaxed);
+        self.of.taken.fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
 
 /// A budget of the same size for each tenant that is there at the moment.
 #[derive(Debug)]
-pub struct Budgets {
+pub struct Budgets(Mutex<ByTenant>);
+
+#[derive(Debug)]
+struct ByTenant {
     each: u64,
-    by: Mutex<HashMap<Tenant, Weak<Budget>>>,
+    by: HashMap<Tenant, Weak<Budget>>,
 }
 
 impl Budgets {
     /// Budgets of `each`.
     pub fn new(each: u64) -> Self {
-        Self { each, by: Mutex::default() }
+        Self(Mutex::new(ByTenant { each, by: HashMap::new() }))
     }
 
     /// The budget of `tenant`.
     pub(super) fn of(&self, tenant: &Tenant) -> Arc<Budget> {
-        let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budgets = self.lock();
+        let ByTenant { each, by } = &mut *budgets;
         if let Some(budget) = by.get(tenant).and_then(Weak::upgrade) {
             return budget;
         }
         by.retain(|_, budget| budget.strong_count() > 0);
-        let budget = Budget::new(self.each);
+        let budget = Budget::new(*each);
         by.insert(tenant.clone(), Arc::downgrade(&budget));
         budget
+    }
+
+    /// They are of another size from now on.
+    pub(super) fn resize(&self, each: u64) {
+        let mut budgets = self.lock();
+        budgets.each = each;
+        budgets.by.values().filter_map(Weak::upgrade).for_each(|budget| budget.resize(each));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ByTenant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,5 +113,29 @@ impl Room {
         let taken: Option<Vec<Share>> = self.budgets.iter().map(|budget| budget.take(amount)).collect();
         self.taken.extend(taken.ok_or_else(|| Refusal::new(Code::Overloaded, self.full))?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_that_shrinks_gives_nothing_until_enough_came_back() {
+        let budgets = Budgets::new(10);
+        let tenant = Tenant("a".into());
+        let budget = budgets.of(&tenant);
+        let (four, five) = (budget.take(4).expect("there"), budget.take(5).expect("there"));
+        assert!(budget.take(2).is_none());
+        budgets.resize(6);
+        assert!(Arc::ptr_eq(&budget, &budgets.of(&tenant)) && budget.take(1).is_none());
+        assert_eq!(budget.taken(), 9);
+        drop(five);
+        let two = budget.take(2).expect("there again");
+        assert!(budget.take(1).is_none());
+        budgets.resize(20);
+        assert!(budget.take(14).is_some());
+        drop((four, two));
+        assert_eq!(budget.taken(), 0);
     }
 }

@@ -182,7 +182,7 @@ fn known(identity: &Identity, token: &[u8]) -> Option<Arc<Runner>> {
 
 fn anonymous(shared: &Shared, client: &Arc<Client>) -> Result<Caller, Refusal> {
     let standing = Standing::Client(Arc::clone(client));
-    if let Some(organization) = &shared.settings.anonymous {
+    if let Some(organization) = &shared.settings.load().anonymous {
         return Ok(Caller::anonymous(organization.clone(), standing));
     }
     match (client.is_loopback, shared.identity.has_runners()) {

@@ -84,7 +84,7 @@ pub(super) async fn take(
         let outgoing = Outgoing::streaming(content, Arc::clone(visit.control), !surfaces.is_empty());
         return Ok(Content::of(outgoing.within(room_for_head(visit, injection)?), length.is_none()));
     }
-    let settings = &visit.door.shared.settings;
+    let settings = visit.settings;
     match length {
         Some(length) if length > settings.buffer as u64 => match settings.oversize {
             Oversize::Refuse => Err(too_large(settings.buffer)),
@@ -108,7 +108,7 @@ fn too_large(buffer: usize) -> Refusal {
 
 /// Room for a head that grew beyond what heads may be anyway; most need none.
 fn room_for_head(visit: &Visit<'_>, injection: &Injection<'_>) -> Result<Option<Arc<Room>>, Refusal> {
-    if injection.grown() <= visit.door.shared.settings.head_bytes as u64 {
+    if injection.grown() <= visit.settings.head_bytes as u64 {
         return Ok(None);
     }
     let mut room = visit.door.room_for(&visit.caller.tenant);
@@ -285,9 +285,8 @@ async fn spool(
 
 /// Writes a content to disk as it comes, and looks through it.
 async fn fill(visit: &Visit<'_>, search: &mut Search, mut content: Received) -> Result<(Spool, Option<HeaderMap>), Refusal> {
-    let shared = &visit.door.shared;
     let room = visit.door.spool_room_for(&visit.caller.tenant);
-    let mut spool = Spool::create(&shared.settings.spool, room).await?;
+    let mut spool = Spool::create(&visit.settings.spool, room).await?;
     let mut trailers = None;
     while let Some(frame) = content.frame().await {
         match frame.map_err(|_| broken(visit))?.into_data() {

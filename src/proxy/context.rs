@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 
 use super::budget::{Budget, Budgets, Room, Share};
+use super::gate::Bounds;
 use super::lately::Lately;
 use super::measures::Measures;
 use super::outgoing::Outgoing;
+use super::ways::Ways;
 use crate::audit::Audit;
 use crate::drain::Drain;
 use crate::identity::Identity;
@@ -18,7 +21,7 @@ use crate::inject::Secrets;
 use crate::origin::Host;
 use crate::secret::{DomainPattern, OrganizationName, Surfaces};
 use crate::tls::Leaves;
-use crate::upstream::{Tenant, Upstream};
+use crate::upstream::{self, Tenant, Upstream};
 
 /// To which addresses a secret may go over plain http.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +54,10 @@ pub struct Narrow {
     pub surfaces: Surfaces,
 }
 
-/// What the config says about this door.
-#[derive(Clone, Debug)]
+/// What the config says about this door, and about the way out behind it. It is replaced as a whole.
 pub struct Settings {
+    /// The way out.
+    pub way_out: Arc<upstream::Settings>,
     /// The organization of unauthenticated clients, wherever they come from.
     pub anonymous: Option<OrganizationName>,
     /// TLS to the proxy itself, where it is offered.
@@ -92,6 +96,19 @@ pub struct Settings {
     pub body: Duration,
     /// How long a relayed tunnel may be silent.
     pub tunnel: Duration,
+    /// How long exchanges may take to finish once the server is to stop.
+    pub grace: Duration,
+}
+
+/// How much there may be at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections.
+    pub connections: u64,
+    /// Bytes of content that are held; a tenant may take half.
+    pub held: u64,
+    /// Bytes of content that lie on disk; a tenant may take half.
+    pub spooled: u64,
 }
 
 impl Settings {
@@ -106,6 +123,11 @@ impl Settings {
         self.redaction && !self.unredacted.iter().any(|pattern| pattern.matches(host))
     }
 
+    /// What the gate of a connection is told. The connection keeps it.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds { head_bytes: self.head_bytes, head: self.client_head, idle: self.idle, body: self.body }
+    }
+
     /// Whether tunnels to `host` are relayed untouched.
     pub(super) fn passes_through(&self, host: &Host) -> bool {
         self.pass_through.iter().any(|pattern| pattern.matches(host))
@@ -114,8 +136,8 @@ impl Settings {
 
 /// What all workers share.
 pub struct Shared {
-    /// What the config says.
-    pub settings: Settings,
+    /// What the config says. Whoever serves a request takes what is in force once, and keeps it.
+    pub settings: ArcSwap<Settings>,
     /// Who knows the secrets.
     pub secrets: Arc<dyn Secrets>,
     /// Who knows the runners.
@@ -148,11 +170,23 @@ pub struct Shared {
     pub requests: AtomicU64,
 }
 
+impl Shared {
+    /// Others hold from now on, for whatever begins from now on. What was taken of a limit stays taken.
+    pub fn put_in_force(&self, settings: Settings, limits: Limits) {
+        self.held.resize(limits.held);
+        self.held_by_tenant.resize(limits.held / 2);
+        self.spooled.resize(limits.spooled);
+        self.spooled_by_tenant.resize(limits.spooled / 2);
+        self.connections.resize(limits.connections);
+        self.settings.store(Arc::new(settings));
+    }
+}
+
 /// The door of one worker thread.
 #[derive(Clone)]
 pub struct Door {
     pub(super) shared: Arc<Shared>,
-    pub(super) upstream: Upstream<Outgoing>,
+    ways: Ways,
     /// The client connection's part of `limits.connections`: whatever becomes of the connection, a
     /// tunnel or another protocol, holds it as long as it lives.
     pub(super) slot: Option<Arc<Share>>,
@@ -160,8 +194,14 @@ pub struct Door {
 
 impl Door {
     /// The door of a worker with its own upstream connections.
-    pub fn new(shared: Arc<Shared>, upstream: Upstream<Outgoing>) -> Self {
-        Self { shared, upstream, slot: None }
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let ways = Ways::new(&shared.settings.load().way_out);
+        Self { shared, ways, slot: None }
+    }
+
+    /// This worker's upstream connections that were made under `settings`.
+    pub(super) fn upstream(&self, settings: &Settings) -> Guard<Arc<Upstream<Outgoing>>> {
+        self.ways.under(&settings.way_out)
     }
 
     /// Room for contents, of everybody's and of this tenant's.

@@ -18,7 +18,7 @@ use hyper::upgrade::OnUpgrade;
 
 use super::answer::Answer;
 use super::client_auth::Caller;
-use super::context::{Cleartext, Door};
+use super::context::{Cleartext, Door, Settings};
 use super::gate::Control;
 use super::late::{About, Late};
 use super::outgoing::Outgoing;
@@ -35,6 +35,8 @@ use crate::upstream::{self, Lane, Pinned, Returning, Speech};
 /// One request's surroundings.
 pub(super) struct Visit<'a> {
     pub(super) door: &'a Door,
+    /// Those that were in force when it came; it is served by them to its end.
+    pub(super) settings: &'a Settings,
     pub(super) caller: &'a Caller,
     pub(super) origin: &'a Origin,
     pub(super) control: &'a Arc<Control>,
@@ -110,7 +112,8 @@ pub(super) async fn exchange(
     // Both need a connection of their own.
     let needs_own = negotiates || (client_upgrade.is_some() && !visit.by_connect);
     let speech = if needs_own { Speech::Http1 } else { visit.speech };
-    let lane = visit.door.upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
+    let upstream = visit.door.upstream(visit.settings);
+    let lane = upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
     cleartext(visit, &lane, seen)?;
     let socket = socket.map(|surfaces| Socket::new(visit, surfaces, cleartext_for(visit, &lane), &seen.values));
     visit.door.shared.lately.sends(&visit.caller.organization, visit.origin, &seen.values);
@@ -134,7 +137,7 @@ pub(super) async fn exchange(
 
 /// The surfaces of a request for a WebSocket whose messages are to be looked at.
 fn socket_surfaces(visit: &Visit<'_>, fields: &HeaderMap, upgrades: bool) -> Result<Option<Surfaces>, Refusal> {
-    let settings = &visit.door.shared.settings;
+    let settings = visit.settings;
     if !settings.websocket || !upgrades || !fields::wants_websocket(fields) {
         return Ok(None);
     }
@@ -159,11 +162,11 @@ async fn prepare(
     seen: &mut Seen,
 ) -> Result<Request<Outgoing>, Refusal> {
     visit.caller.may_reach(&visit.origin.host)?;
-    let surfaces = fields::wanted_surfaces(request.headers())?.and(visit.door.shared.settings.surfaces_for(&visit.origin.host));
+    let surfaces = fields::wanted_surfaces(request.headers())?.and(visit.settings.surfaces_for(&visit.origin.host));
     let (mut parts, content) = request.into_parts();
     let resolver = visit.door.shared.secrets.resolver(&visit.caller.organization, visit.caller.names());
     let mut injection =
-        Injection::new(resolver.as_ref(), &visit.origin.host, surfaces).with_max_growth(visit.door.shared.settings.max_growth);
+        Injection::new(resolver.as_ref(), &visit.origin.host, surfaces).with_max_growth(visit.settings.max_growth);
 
     injection.check_framing(&parts.headers)?;
     fields::strip_request(&mut parts.headers, upgrades)?;
@@ -226,7 +229,7 @@ fn cleartext_for(visit: &Visit<'_>, lane: &Lane<Outgoing>) -> Result<(), Refusal
     if visit.origin.scheme == Scheme::Https {
         return Ok(());
     }
-    let permitted = match visit.door.shared.settings.cleartext {
+    let permitted = match visit.settings.cleartext {
         Cleartext::Anywhere => true,
         Cleartext::AllowedNetworks => lane.opened_by_config(),
         Cleartext::Never => false,

@@ -67,7 +67,7 @@ impl Door {
 
     /// Who is at the other end: whoever a balancer that is to be believed names, or the other end itself.
     async fn introduced(&self, stream: &mut TcpStream, peer: SocketAddr) -> Option<Client> {
-        let settings = &self.shared.settings;
+        let settings = self.shared.settings.load_full();
         let is_here = peer.ip().is_loopback() && stream.local_addr().is_ok_and(|local| local.ip().is_loopback());
         let ip = peer.ip().to_canonical();
         if !settings.proxy_protocol.iter().any(|network| network.contains(&ip)) {
@@ -89,7 +89,7 @@ impl Door {
 
     /// TLS to the proxy itself.
     async fn shake_hands(&self, stream: TcpStream, client: Client) -> Option<(ClientStream, Client)> {
-        let settings = &self.shared.settings;
+        let settings = self.shared.settings.load_full();
         let acceptor = TlsAcceptor::from(Arc::clone(settings.tls.as_ref()?));
         let fault = match tokio::time::timeout(settings.client_head, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {

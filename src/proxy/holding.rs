@@ -34,7 +34,7 @@ pub(super) enum First {
 
 /// Holds a content of a known length until it is whole.
 pub(super) async fn whole(visit: &Visit<'_>, mut content: Received) -> Result<Taken, Refusal> {
-    let patience = visit.door.shared.settings.body;
+    let patience = visit.settings.body;
     let mut holding = Holding::new(visit);
     let held = timeout(patience, async {
         while !holding.next(visit, &mut content).await? {}
@@ -47,7 +47,7 @@ pub(super) async fn whole(visit: &Visit<'_>, mut content: Received) -> Result<Ta
 /// Holds what comes of a content until the buffer is full, nothing came for `injection.hold`, or
 /// drops came for too long.
 pub(super) async fn first(visit: &Visit<'_>, content: &mut Received) -> Result<First, Refusal> {
-    let settings = &visit.door.shared.settings;
+    let settings = visit.settings;
     let end = Instant::now() + settings.hold * MOST_HOLDS;
     let mut holding = Holding::new(visit);
     while holding.bytes.len() < settings.buffer {

@@ -55,7 +55,7 @@ pub(super) async fn serve<S>(door: Door, stream: S, place: Place, speech: Speech
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = &door.shared.settings;
+    let settings = door.shared.settings.load_full();
     let frames = Frames::new(stream, Patience { head: settings.client_head, body: settings.body });
     let streams = Streams::new();
     let visitor = Arc::new(Visitor::streams(door.clone(), place, speech));

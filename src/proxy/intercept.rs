@@ -17,7 +17,7 @@ use crate::upstream::Speech;
 
 /// Intercepts one tunnel to `origin` that begins with a TLS handshake.
 pub(super) async fn intercept(door: Door, stream: Prefixed<ClientStream>, origin: Origin, caller: Caller) {
-    let bound = door.shared.settings.client_head;
+    let bound = door.shared.settings.load().client_head;
     let handshake = async {
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let (leaf, misdirected) = named(start.client_hello().server_name(), &origin);

@@ -50,11 +50,12 @@ mod streaming;
 mod streams;
 mod transparent;
 mod tunnel;
+mod ways;
 mod websocket;
 mod wire;
 
 pub use budget::{Budget, Budgets};
-pub use context::{Cleartext, Door, Narrow, Oversize, Settings, Shared};
+pub use context::{Cleartext, Door, Limits, Narrow, Oversize, Settings, Shared};
 pub use front::Entrance;
 pub use lately::Lately;
 pub use measures::Measures;

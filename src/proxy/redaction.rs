@@ -61,7 +61,7 @@ impl Watch {
     /// For the answer to this request; `None` if there is nothing to look for.
     pub(super) fn begin(visit: &Visit<'_>, seen: &mut Seen, late: Option<Arc<Late>>) -> Result<Option<Self>, Refusal> {
         let shared = &visit.door.shared;
-        if !shared.settings.redacts(&visit.origin.host) {
+        if !visit.settings.redacts(&visit.origin.host) {
             return Ok(None);
         }
         let own = seen.values.len();

@@ -29,7 +29,7 @@ const STILL: Duration = Duration::from_secs(1);
 
 /// Relays a tunnel that is passed through, to its end.
 pub(super) async fn pass_through(door: &Door, client: Prefixed<ClientStream>, upstream: Stream, bearer: Bearer) {
-    let relayed = relay(client, upstream, door.shared.settings.tunnel);
+    let relayed = relay(client, upstream, door.shared.settings.load().tunnel);
     bearer.while_permitted(relayed, door).await;
 }
 
@@ -40,7 +40,7 @@ pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, bearer:
         let _busy = door.shared.drain.busy();
         if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
             let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-            let silence = door.shared.settings.tunnel;
+            let silence = door.shared.settings.load().tunnel;
             match socket {
                 None => bearer.while_permitted(relay(client, upstream, silence), &door).await,
                 Some(socket) => {

@@ -20,7 +20,7 @@ use super::client_auth::{self, Caller};
 use super::context::Door;
 use super::exchange::{self, Visit};
 use super::front::Client;
-use super::gate::{Bounds, Control, Gate, REFUSED, RefusedLine};
+use super::gate::{Control, Gate, REFUSED, RefusedLine};
 use super::late::About;
 use super::received::Received;
 use super::{error, fields, grpc, stream_head, tunnel, websocket, wire};
@@ -59,8 +59,7 @@ pub(super) async fn serve<S>(door: Door, stream: S, early: BytesMut, place: Plac
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = &door.shared.settings;
-    let bounds = Bounds { head_bytes: settings.head_bytes, head: settings.client_head, idle: settings.idle, body: settings.body };
+    let bounds = door.shared.settings.load().bounds();
     let (gate, control) = Gate::new(stream, early, bounds);
     let (pinned, speech) = (Pinned::default(), Speech::Agreed);
     let visitor = Arc::new(Visitor { door: door.clone(), place, control, pinned, speech, is_http2: false });
@@ -141,12 +140,12 @@ impl Visitor {
         let Place::Inside { origin, .. } = &self.place else {
             return Err(Refusal::malformed("HTTP/2 is spoken inside tunnels only."));
         };
-        stream_head::judge(parts, origin, self.door.shared.settings.head_bytes)
+        stream_head::judge(parts, origin, self.door.shared.settings.load().head_bytes)
     }
 
     /// How long a client may be silent within a content.
     pub(super) fn patience(&self) -> std::time::Duration {
-        self.door.shared.settings.body
+        self.door.shared.settings.load().body
     }
 
     /// A request that passed the gate, or was put in the place of one that did not.
@@ -250,7 +249,8 @@ impl Visitor {
         let (door, pinned, speech) = (&self.door, &self.pinned, self.speech);
         let by_connect = self.is_http2;
         let about = About { id: &case.id, client: self.client(), began: case.began, method: &case.method, uri: &case.uri };
-        let visit = Visit { door, caller: &caller, origin: &origin, control, pinned, speech, by_connect, about };
+        let settings = &door.shared.settings.load();
+        let visit = Visit { door, settings, caller: &caller, origin: &origin, control, pinned, speech, by_connect, about };
         exchange::exchange(&visit, request, seen).await
     }
 

@@ -74,7 +74,7 @@ impl Socket {
     /// go to this upstream.
     pub(super) fn new(visit: &Visit<'_>, surfaces: Surfaces, cleartext: Result<(), Refusal>, sent: &[Sent]) -> Self {
         let (door, caller, origin) = (visit.door.clone(), visit.caller.clone(), visit.origin.clone());
-        let values = door.shared.settings.redacts(&origin.host).then(Values::default);
+        let values = visit.settings.redacts(&origin.host).then(Values::default);
         if let Some(values) = &values {
             values.add(sent);
         }
@@ -176,7 +176,7 @@ impl Socket {
                 }
             }
             let Some(open) = &mut message else { continue };
-            open.take(client, &mut bytes, head, self.door.shared.settings.buffer).await?;
+            open.take(client, &mut bytes, head, self.door.shared.settings.load().buffer).await?;
             if let Some(whole) = message.take_if(|_| head.is_final) {
                 self.send(upstream, whole).await?;
             }
@@ -201,8 +201,9 @@ impl Socket {
         }
         let caller = self.caller.refreshed(shared)?;
         let resolver = shared.secrets.resolver(&caller.organization, caller.names());
-        let mut injection =
-            Injection::new(resolver.as_ref(), &self.origin.host, self.surfaces).with_max_growth(shared.settings.max_growth);
+        let settings = shared.settings.load();
+        let surfaces = self.surfaces.and(settings.surfaces_for(&self.origin.host));
+        let mut injection = Injection::new(resolver.as_ref(), &self.origin.host, surfaces).with_max_growth(settings.max_growth);
         let rewritten = injection.content(&fields(text), text)?;
         let receipt = injection.finish();
         if let (Some((secret, surface)), Err(refusal)) = (receipt.injected.first(), &self.cleartext) {

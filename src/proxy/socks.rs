@@ -77,7 +77,7 @@ impl From<io::Error> for Failure {
 /// Serves one connection to its end.
 pub(super) async fn serve(door: Door, stream: TcpStream, client: Arc<Client>, overloaded: bool) {
     let mut visit = Visit { door: &door, client: &client, stream, began: Instant::now(), caller: None, target: String::new() };
-    let bound = door.shared.settings.client_head;
+    let bound = door.shared.settings.load().client_head;
     let asked = match tokio::time::timeout(bound, visit.ask(overloaded)).await {
         Ok(asked) => asked,
         Err(_) => Err(Failure::Gone(io::ErrorKind::TimedOut.into())),

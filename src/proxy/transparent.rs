@@ -57,10 +57,10 @@ pub(super) async fn serve(door: Door, stream: TcpStream, client: Arc<Client>, ro
         return;
     }
     // Its first bytes are here, so its other end is noted, if it is one of ours.
-    if door.upstream.is_own_end(client.address) {
+    if door.upstream(&door.shared.settings.load()).is_own_end(client.address) {
         return tracing::error!(target: "subrosa::proxy", %meant, "a connection of this proxy itself was redirected back to it and closed: exempt the proxy from the redirection (config/transparent)");
     }
-    let bound = door.shared.settings.client_head;
+    let bound = door.shared.settings.load().client_head;
     let named = match tokio::time::timeout(bound, named(&door, &mut stream, &mut early)).await {
         Ok(Ok(named)) => named,
         Ok(Err(fault)) => {
@@ -106,7 +106,7 @@ async fn named(door: &Door, stream: &mut ClientStream, early: &mut BytesMut) -> 
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut head = httparse::Request::new(&mut fields);
         match head.parse(early) {
-            Ok(httparse::Status::Partial) if early.len() <= door.shared.settings.head_bytes => more(stream, early).await?,
+            Ok(httparse::Status::Partial) if early.len() <= door.shared.settings.load().head_bytes => more(stream, early).await?,
             Ok(httparse::Status::Partial) | Err(_) => return Ok(None),
             Ok(httparse::Status::Complete(_)) => {
                 let host = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("host"));

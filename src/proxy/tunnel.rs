@@ -57,10 +57,11 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Opens one as far as it has to be before the client is told so.
     pub(super) async fn open(door: &Door, authority: Authority, caller: Caller) -> Result<Self, Refusal> {
-        let upstream = if door.shared.settings.passes_through(&authority.host) {
+        let settings = door.shared.settings.load_full();
+        let upstream = if settings.passes_through(&authority.host) {
             caller.may_reach(&authority.host)?;
             let origin = Origin::new(Scheme::Https, authority.clone());
-            Some(door.upstream.dial(&caller.tenant, &origin).await?)
+            Some(door.upstream(&settings).dial(&caller.tenant, &origin).await?)
         } else {
             None
         };
@@ -90,7 +91,7 @@ impl Tunnel {
         if !heard(&door, &mut stream, &mut early, &authority).await {
             return;
         }
-        let bound = door.shared.settings.client_head;
+        let bound = door.shared.settings.load().client_head;
         while http2::may_begin(&early) && !http2::begins(&early) {
             match tokio::time::timeout(bound, stream.read_buf(&mut early)).await {
                 Ok(Ok(1..)) => {}
@@ -114,7 +115,7 @@ impl Tunnel {
 /// Waits for the first bytes. A client that waits for the server to speak first speaks neither TLS nor
 /// HTTP.
 pub(super) async fn heard(door: &Door, stream: &mut ClientStream, early: &mut BytesMut, authority: &Authority) -> bool {
-    let bound = door.shared.settings.client_head;
+    let bound = door.shared.settings.load().client_head;
     while early.is_empty() {
         match tokio::time::timeout(bound, stream.read_buf(early)).await {
             Ok(Ok(1..)) => {}

@@ -40,6 +40,11 @@ impl SecretValue {
         Self::new(bytes).map(|value| (value, cut > 0))
     }
 
+    /// Whether both are the same plaintext.
+    pub fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// The plaintext. This is the only door to it.
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -48,6 +48,12 @@ pub enum TrustError {
 #[derive(Clone)]
 pub struct Roots(pub(super) RootCertStore);
 
+impl PartialEq for Roots {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.roots == other.0.roots
+    }
+}
+
 impl Roots {
     /// The system's roots; the built-in ones of webpki-roots if the system has none.
     pub fn usual() -> Self {

@@ -52,6 +52,11 @@ impl ClientTls {
         Ok(Self { usual, usual_roots, certificates, roots, made: Mutex::default() })
     }
 
+    /// Whether both trust the same for hosts that no entry names: the system's roots may have changed meanwhile.
+    pub fn trusts_like(&self, other: &Self) -> bool {
+        self.usual_roots == other.usual_roots
+    }
+
     /// The configuration for `host`.
     pub fn of(&self, host: &Host) -> Arc<ClientConfig> {
         let choice = self.choice(host);

@@ -339,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_promised_about_an_address_holds_when_it_is_dialled_again() {
         let public = Settings { rules: super::super::Rules::default(), ..settings() };
-        let key = Key { tenant: tenant("t"), origin: origin("1.1.1.1"), kind: Speech::Agreed };
+        let key = Key { tenant: tenant("t"), origin: origin("1.1.1.1"), kind: Speech::Agreed, generation: 1 };
         let exchange = Exchange::new(upstream(public), key, (None, Speech::Agreed), Opened::ByConfig);
         let Err(error) = exchange.reconnect(Speech::Agreed).await else { panic!("it dialled") };
         assert!(error.to_string().contains("the config does not open"), "{error}");

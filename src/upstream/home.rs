@@ -21,6 +21,8 @@ pub(super) struct Key {
     pub(super) origin: Origin,
     /// What its connections were made for, where that makes a difference.
     pub(super) kind: Speech,
+    /// Of the settings under which its connections were made.
+    pub(super) generation: u64,
 }
 
 /// The place of one client connection for an upstream connection that is its own.
@@ -38,7 +40,9 @@ impl<B> Pinned<B> {
     /// authenticated for is this client's.
     pub(super) fn take(&self, key: &Key) -> Option<Connection<B>> {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_meant = |held: &Key| held.tenant == key.tenant && held.origin == key.origin;
+        // Other settings are in force than when it was made.
+        drop(slot.take_if(|(held, _)| held.generation < key.generation));
+        let is_meant = |held: &Key| held.tenant == key.tenant && held.origin == key.origin && held.generation == key.generation;
         slot.take_if(|(held, _)| is_meant(held)).map(|(_, connection)| connection)
     }
 

@@ -91,6 +91,16 @@ where
         Self { settings, pool, shared, lookups: Lookups::default() }
     }
 
+    /// Whether it was made for these very settings.
+    pub fn is_under(&self, settings: &Arc<Settings>) -> bool {
+        Arc::ptr_eq(&self.settings, settings)
+    }
+
+    /// Whether it was made for settings that were in force before these.
+    pub fn is_older_than(&self, settings: &Settings) -> bool {
+        self.settings.generation < settings.generation
+    }
+
     /// A connection that is kept for this tenant and origin (the client's own in `pinned` first), a
     /// place on one that is shared, or else the addresses that may be dialled. No byte is sent, and
     /// nothing is dialled.
@@ -137,7 +147,7 @@ where
             }
             _ => Speech::Agreed,
         };
-        Key { tenant: tenant.clone(), origin: origin.clone(), kind }
+        Key { tenant: tenant.clone(), origin: origin.clone(), kind, generation: self.settings.generation }
     }
 
     /// A place on a shared connection that is not known to have closed.

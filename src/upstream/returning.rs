@@ -311,7 +311,13 @@ mod tests {
         // A lane that is not used gives it back.
         drop(upstream.reserve(&tenant, &origin, Some(&own), Speech::Agreed).await.expect("a lane"));
         assert!(
-            own.take(&super::super::home::Key { tenant: tenant.clone(), origin: origin.clone(), kind: Speech::Agreed }).is_some()
+            own.take(&super::super::home::Key {
+                tenant: tenant.clone(),
+                origin: origin.clone(),
+                kind: Speech::Agreed,
+                generation: 1
+            })
+            .is_some()
         );
         assert_eq!(server.accepted(), 1);
 

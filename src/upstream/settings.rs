@@ -14,6 +14,8 @@ use crate::origin::Host;
 
 /// The settings of an [`Upstream`](super::Upstream), shared by all workers.
 pub struct Settings {
+    /// Grows with each change: connections of different generations are never exchanged for one another.
+    pub generation: u64,
     /// Which addresses may be dialled.
     pub rules: Rules,
     /// `egress.resolve`: hosts whose address is fixed, and thereby allowed.

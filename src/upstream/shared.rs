@@ -139,6 +139,14 @@ impl<B> Inner<B> {
     }
 }
 
+impl<B> Drop for Inner<B> {
+    /// Nobody finds these any more. One with open streams ends when it has rested.
+    fn drop(&mut self) {
+        let all = self.connections.values().flatten();
+        all.filter(|kept| kept.connection.rests_since().is_some()).for_each(|kept| kept.task.abort());
+    }
+}
+
 impl<B> Clone for Shared<B> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))

@@ -117,6 +117,7 @@ pub(super) fn tenant(name: &str) -> Tenant {
 /// Settings under which loopback is open and nothing takes long.
 pub(super) fn settings() -> Settings {
     Settings {
+        generation: 1,
         rules: Rules { allow: vec![Allow::parse("127.0.0.0/8").expect("a network")], own_ports: Vec::new() },
         resolve: HashMap::new(),
         next_proxy: None,

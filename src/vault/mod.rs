@@ -12,6 +12,7 @@ mod replica;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 pub use error::VaultError;
 
@@ -19,7 +20,7 @@ use crate::audit::{Audit, Change};
 use crate::inject::{Resolver, Secrets};
 use crate::ledger::{Draft, Kind, Ledger, LedgerError, Payload, Record};
 use crate::secret::{AllowedDomains, Description, Limits, NamePattern, OrganizationName, SecretName, SecretValue};
-use replica::{Kept, Replica, Slot, View};
+use replica::{Declared, Kept, Replica, Slot, View};
 
 const KIND: Kind = Kind::new("secret");
 /// Who a declared secret was created by.
@@ -95,24 +96,78 @@ pub struct Vault {
     ledger: Arc<Ledger>,
     replica: Arc<Replica>,
     audit: Arc<Audit>,
+    /// Shared by those who take a name, so that none of them does while other secrets are declared.
+    names: RwLock<()>,
+}
+
+/// A secret, by its organization and name.
+pub type Named = (OrganizationName, SecretName);
+
+/// Secrets of a configuration that is not in force yet; given up when dropped.
+pub struct Redeclared<'a> {
+    replica: &'a Replica,
+    declared: Declared,
+    changed: Vec<Named>,
+    _names: RwLockWriteGuard<'a, ()>,
+}
+
+impl Redeclared<'_> {
+    /// Those that are new, other than they were, or gone.
+    pub fn changed(&self) -> &[Named] {
+        &self.changed
+    }
+
+    /// From now on they are the configuration's, for the next look at any of them.
+    pub fn put_in_force(self) {
+        self.replica.declare(self.declared);
+    }
 }
 
 impl Vault {
     /// A vault over `ledger`, with the secrets that the configuration declares.
     pub fn new(ledger: Arc<Ledger>, declared: Vec<(OrganizationName, NewSecret)>) -> Result<Self, VaultError> {
-        let mut replica = Replica::new(ledger.sealer().clone());
-        for (organization, new) in declared {
-            let draft = draft(&new.name, &Metadata::of(&new), CONFIGURATION);
-            let record = ledger.seal(KIND, &organization, draft, Some(&new.value))?;
-            let twice = VaultError::DeclaredTwice { organization: organization.clone(), name: new.name.clone() };
-            replica.declare(Arc::new(record)).then_some(()).ok_or(twice)?;
-        }
-        let replica = Arc::new(replica);
+        let replica = Arc::new(Replica::new(ledger.sealer().clone()));
         ledger.follow(KIND, replica.clone());
-        match replica.declared_and_stored() {
-            Some((organization, name)) => Err(VaultError::DeclaredAndStored { organization, name }),
-            None => Ok(Self { ledger, replica, audit: Arc::default() }),
+        let vault = Self { ledger, replica, audit: Arc::default(), names: RwLock::default() };
+        let (declared, _) = vault.consistent(declared)?;
+        vault.replica.declare(declared);
+        Ok(vault)
+    }
+
+    /// Prepares to have `declared` for the secrets of the configuration, instead of those that are. Nobody takes a name
+    /// until that is done or given up.
+    pub async fn redeclare(&self, declared: Vec<(OrganizationName, NewSecret)>) -> Result<Redeclared<'_>, VaultError> {
+        let names = self.names.write().await;
+        let (declared, changed) = self.consistent(declared)?;
+        Ok(Redeclared { replica: &self.replica, declared, changed, _names: names })
+    }
+
+    /// These secrets as they are kept, if they contradict neither each other nor the store; and which of them differ from
+    /// those that are declared now. One that does not differ stays the very record that it is.
+    fn consistent(&self, secrets: Vec<(OrganizationName, NewSecret)>) -> Result<(Declared, Vec<Named>), VaultError> {
+        let (mut declared, mut changed) = (Declared::default(), Vec::new());
+        for (organization, new) in secrets {
+            let before = self.replica.declared(&organization, &new.name);
+            let record = match before {
+                Some(kept) if kept.is(&new) => Arc::clone(&kept.record),
+                before => {
+                    changed.push((organization.clone(), new.name.clone()));
+                    let draft = draft(&new.name, &Metadata::of(&new), CONFIGURATION);
+                    Arc::new(match before {
+                        Some(kept) => self.ledger.seal_next(&kept.record, draft, Some(&new.value))?,
+                        None => self.ledger.seal(KIND, &organization, draft, Some(&new.value))?,
+                    })
+                }
+            };
+            if !self.replica.add(&mut declared, record) {
+                return Err(VaultError::DeclaredTwice { organization, name: new.name });
+            }
         }
+        if let Some((organization, name)) = self.replica.also_stored(&declared) {
+            return Err(VaultError::DeclaredAndStored { organization, name });
+        }
+        changed.extend(self.replica.no_longer_in(&declared));
+        Ok((declared, changed))
     }
 
     /// The same, writing down in `audit` who changed what.
@@ -123,6 +178,7 @@ impl Vault {
 
     /// Stores a new secret under a name that is free.
     pub async fn create(&self, organization: &OrganizationName, new: NewSecret, by: &str) -> Result<SecretView, VaultError> {
+        let _names = self.names.read().await;
         self.refuse_declared_name(organization, &new.name)?;
         let draft = draft(&new.name, &Metadata::of(&new), by);
         match self.ledger.create(KIND, organization, draft, Some(&new.value)).await {
@@ -144,6 +200,7 @@ impl Vault {
         if_revision: Option<u64>,
         by: &str,
     ) -> Result<SecretView, VaultError> {
+        let _names = self.names.read().await;
         let current = self.editable(organization, name, if_revision)?;
         let next_name = edit.name.as_ref().unwrap_or(name);
         if next_name != name {

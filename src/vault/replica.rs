@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::{Metadata, SecretView};
+use super::{Metadata, NewSecret, SecretView};
 use crate::inject::{Absence, Resolver, Secret, Unavailable};
 use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
 use crate::seal::Sealer;
@@ -31,30 +31,55 @@ pub(super) enum Slot {
 type Names = HashMap<SecretName, Slot>;
 type Organizations = HashMap<OrganizationName, Arc<Names>>;
 
+/// The secrets of the configuration; replaced as a whole.
+#[derive(Default)]
+pub(super) struct Declared(Organizations);
+
 /// All secrets.
 pub(super) struct Replica {
     sealer: Sealer,
-    declared: Organizations,
+    declared: ArcSwap<Declared>,
     stored: ArcSwap<Organizations>,
 }
 
 impl Replica {
     pub(super) fn new(sealer: Sealer) -> Self {
-        Self { sealer, declared: HashMap::new(), stored: ArcSwap::default() }
+        Self { sealer, declared: ArcSwap::default(), stored: ArcSwap::default() }
     }
 
-    /// Adds a secret of the configuration; whether its name was free.
-    pub(super) fn declare(&mut self, record: Arc<Record>) -> bool {
+    /// Adds a secret to those of a configuration; whether its name was free.
+    pub(super) fn add(&self, to: &mut Declared, record: Arc<Record>) -> bool {
         let organization = record.key().organization.clone();
         let Some((name, slot)) = self.slot_of(&Entry::Sound(record), true) else { return false };
-        let names = Arc::make_mut(self.declared.entry(organization).or_default());
+        let names = Arc::make_mut(to.0.entry(organization).or_default());
         names.insert(name, slot).is_none()
     }
 
+    /// From now on these secrets are the configuration's.
+    pub(super) fn declare(&self, declared: Declared) {
+        self.declared.store(Arc::new(declared));
+    }
+
+    /// The secret that the configuration declares under this name.
+    pub(super) fn declared(&self, organization: &OrganizationName, name: &SecretName) -> Option<Arc<Kept>> {
+        match self.declared.load().0.get(organization)?.get(name)? {
+            Slot::Sound(kept) => Some(Arc::clone(kept)),
+            Slot::Faulty(_) => None,
+        }
+    }
+
+    /// What the configuration declares now and does not declare any more in `next`.
+    pub(super) fn no_longer_in(&self, next: &Declared) -> Vec<(OrganizationName, SecretName)> {
+        let now = self.declared.load();
+        let all = now.0.iter().flat_map(|(organization, names)| names.keys().map(move |name| (organization, name)));
+        let gone = all.filter(|(organization, name)| !next.0.get(*organization).is_some_and(|names| names.contains_key(*name)));
+        gone.map(|(organization, name)| (organization.clone(), name.clone())).collect()
+    }
+
     /// A name that is both declared and stored.
-    pub(super) fn declared_and_stored(&self) -> Option<(OrganizationName, SecretName)> {
+    pub(super) fn also_stored(&self, declared: &Declared) -> Option<(OrganizationName, SecretName)> {
         let stored = self.stored.load();
-        let declared = self.declared.iter().flat_map(|(organization, names)| names.keys().map(move |name| (organization, name)));
+        let declared = declared.0.iter().flat_map(|(organization, names)| names.keys().map(move |name| (organization, name)));
         let mut both = declared.filter(|(organization, name)| {
             let slot = stored.get(*organization).and_then(|names| names.get(*name));
             slot.is_some_and(Slot::holds_its_name)
@@ -63,19 +88,20 @@ impl Replica {
     }
 
     pub(super) fn is_declared(&self, organization: &OrganizationName, name: &SecretName) -> bool {
-        self.declared.get(organization).is_some_and(|names| names.contains_key(name))
+        self.declared.load().0.get(organization).is_some_and(|names| names.contains_key(name))
     }
 
     /// What `name` leads to. Never waits.
     pub(super) fn slot(&self, organization: &OrganizationName, name: &SecretName) -> Option<Slot> {
-        let declared = self.declared.get(organization).and_then(|names| names.get(name));
-        declared.cloned().or_else(|| self.stored.load().get(organization)?.get(name).cloned())
+        let declared = self.declared.load().0.get(organization).and_then(|names| names.get(name)).cloned();
+        declared.or_else(|| self.stored.load().get(organization)?.get(name).cloned())
     }
 
     /// Every secret of an organization, by name.
     pub(super) fn list(&self, organization: &OrganizationName) -> Vec<SecretView> {
         let stored = self.stored.load().get(organization).cloned();
-        let all = self.declared.get(organization).into_iter().chain(&stored).flat_map(|names| names.iter());
+        let declared = self.declared.load().0.get(organization).cloned();
+        let all = declared.iter().chain(&stored).flat_map(|names| names.iter());
         let mut views: Vec<_> = all.map(|(name, slot)| slot.view(organization, name)).collect();
         views.sort_by(|one, other| one.name.cmp(&other.name).then(other.declared.cmp(&one.declared)));
         views.dedup_by(|later, earlier| later.name == earlier.name);
@@ -168,6 +194,11 @@ impl Slot {
 }
 
 impl Kept {
+    /// Whether it is what the configuration says, value included.
+    pub(super) fn is(&self, new: &NewSecret) -> bool {
+        self.metadata == Metadata::of(new) && self.open().is_ok_and(|value| value.is(&new.value))
+    }
+
     pub(super) fn view(&self) -> SecretView {
         let header = self.record.header();
         SecretView {

@@ -285,6 +285,40 @@ async fn a_name_declared_twice_or_stored_as_well_stops_the_start_and_is_named() 
 }
 
 #[tokio::test]
+async fn declared_secrets_are_exchanged_whole_and_only_what_differs_is_told() {
+    let vault = vault_over(memory().await, vec![(home(), new("a", "1")), (home(), new("b", "1"))]).await.expect("opens");
+    vault.create(&home(), new("stored", "1"), "t").await.expect("creates");
+    let contradicts = vault.redeclare(vec![(home(), new("a", "2")), (home(), new("stored", "2"))]).await;
+    assert!(matches!(contradicts.err(), Some(VaultError::DeclaredAndStored { .. })));
+    drop(vault.redeclare(vec![(home(), new("a", "2"))]).await.expect("no contradiction"));
+    assert!(gives(&vault, &home(), "a", "1") && gives(&vault, &home(), "b", "1"), "what is given up changes nothing");
+    let next = vec![(home(), new("a", "1")), (home(), new("b", "2")), (home(), new("c", "3"))];
+    let redeclared = vault.redeclare(next).await.expect("no contradiction");
+    assert_eq!(redeclared.changed(), [(home(), name("b")), (home(), name("c"))]);
+    redeclared.put_in_force();
+    assert!(gives(&vault, &home(), "a", "1") && gives(&vault, &home(), "b", "2") && gives(&vault, &home(), "c", "3"));
+    let revision = |called: &str| vault.get(&home(), &name(called)).expect("there").revision;
+    assert_eq!((revision("a"), revision("b"), revision("c")), (1, 2, 1));
+    let gone = vault.redeclare(Vec::new()).await.expect("no contradiction");
+    assert_eq!(gone.changed().len(), 3);
+    gone.put_in_force();
+    assert_eq!(absence(&vault, "a"), Some(Absence::NotFound));
+    assert!(gives(&vault, &home(), "stored", "1"));
+}
+
+#[tokio::test]
+async fn nobody_takes_a_name_while_it_is_being_declared() {
+    let vault = vault().await;
+    let redeclared = vault.redeclare(vec![(home(), new("a", "declared"))]).await.expect("no contradiction");
+    let home = home();
+    let mut create = std::pin::pin!(vault.create(&home, new("a", "stored"), "t"));
+    let waits = tokio::time::timeout(Duration::from_millis(20), create.as_mut()).await;
+    assert!(waits.is_err(), "it waits");
+    redeclared.put_in_force();
+    assert_eq!(create.await.expect_err("taken").code(), "name_taken");
+}
+
+#[tokio::test]
 async fn a_vault_that_reopens_has_what_it_had() {
     let backend = memory().await;
     let before = {

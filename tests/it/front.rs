@@ -172,7 +172,7 @@ async fn tls_that_cannot_be_offered_stops_the_start() {
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     for (tls, sentence) in [
-        ("{ certificate = \"absent.pem\", key = \"one-key.pem\" }", "proxy.tls: the file absent.pem cannot be read"),
+        ("{ certificate = \"absent.pem\", key = \"one-key.pem\" }", "`proxy.tls`: the file absent.pem cannot be read"),
         (
             "{ certificate = \"one.pem\", key = \"one-key.pem\", client_ca = [\"absent.pem\"] }",
             "absent.pem named by proxy.tls.client_ca cannot be read",

@@ -36,6 +36,7 @@ mod people;
 mod proxy_protocol;
 mod redaction;
 mod refusals;
+mod reload;
 mod responses;
 mod runners;
 mod secrets_cli;

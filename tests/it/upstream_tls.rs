@@ -76,7 +76,7 @@ async fn a_file_that_cannot_be_used_stops_the_start() {
         format!("[[egress.client_certificate]]\nhosts = [\"a.example\"]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
     };
     for (egress, sentence) in [
-        (pair("absent.pem", "one-key.pem"), "egress.client_certificate[0]: the file absent.pem cannot be read"),
+        (pair("absent.pem", "one-key.pem"), "`egress.client_certificate[0]`: the file absent.pem cannot be read"),
         (pair("one.pem", "two-key.pem"), "two-key.pem does not belong to the first certificate in one.pem"),
         (pair("one.pem", "one.pem"), "one.pem may be read or changed by others"),
         (

@@ -10,6 +10,7 @@ mod me;
 pub(super) mod members;
 mod openapi;
 mod organizations;
+mod reload;
 pub(super) mod request_tests;
 mod resolvers;
 mod runners;
@@ -39,6 +40,7 @@ pub(super) fn routes() -> Router<State> {
         keys::routes(),
         backup::routes(),
         request_tests::routes(),
+        reload::routes(),
     ];
     let api = resources.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
     let (router, mut document) = OpenApiRouter::new().nest("/api/v1", api).split_for_parts();

@@ -51,7 +51,8 @@ pub(super) async fn submit(
 
 /// The link through the identity provider, with what it says.
 fn through(state: &State, token: &str) -> Option<(String, String)> {
-    let provider = state.provider.as_deref()?;
+    let settings = state.settings();
+    let provider = settings.provider.as_deref()?;
     Some((format!("/sign-in/provider?invitation={token}"), provider.label().to_owned()))
 }
 

@@ -46,9 +46,10 @@ pub(super) async fn begin(
     Shared(state): Shared<State>,
     Query(Asked { next, invitation }): Query<Asked>,
 ) -> Result<Response, Problem> {
-    let provider = state.provider.as_deref().ok_or_else(no_provider)?;
+    let settings = state.settings();
+    let provider = settings.provider.as_deref().ok_or_else(no_provider)?;
     let flow = Flow::begin(own_path(&next), invitation.as_deref(), SystemTime::now())?;
-    match provider.begin(&state.base, &flow).await {
+    match provider.begin(&settings.base, &flow).await {
         Ok(url) => Ok(([coming.way.begin_flow(flow.cookie())], Redirect::to(url.as_str())).into_response()),
         Err(fault) => Ok(not_in(&NotIn::Provider(fault))),
     }
@@ -61,10 +62,11 @@ pub(super) async fn finish(
     Query(back): Query<Back>,
     fields: HeaderMap,
 ) -> Result<Response, Problem> {
-    let provider = state.provider.as_deref().ok_or_else(no_provider)?;
+    let settings = state.settings();
+    let provider = settings.provider.as_deref().ok_or_else(no_provider)?;
     let resumed = cookie(&fields, coming.way.flow_cookie()).and_then(|kept| Flow::resume(kept, &back.state, SystemTime::now()));
     let outcome = match &resumed {
-        Some(flow) => enter(&state, provider, flow, &coming, back).await,
+        Some(flow) => enter(&state, (provider, &settings.base), flow, &coming, back).await,
         None => Err(NotIn::Provider(ProviderError::NotBegun)),
     };
     let mut response = match (&outcome, &resumed) {
@@ -78,13 +80,19 @@ pub(super) async fn finish(
     Ok(response)
 }
 
-async fn enter(state: &State, provider: &Provider, flow: &Flow, coming: &Coming, back: Back) -> Result<Entered, NotIn> {
+async fn enter(
+    state: &State,
+    (provider, base): (&Provider, &str),
+    flow: &Flow,
+    coming: &Coming,
+    back: Back,
+) -> Result<Entered, NotIn> {
     let code = match (back.code, back.error) {
         (Some(code), None) => code,
         (_, Some(error)) => return Err(NotIn::Provider(ProviderError::Refused(error))),
         (None, None) => return Err(NotIn::Provider(ProviderError::NotBegun)),
     };
-    let vouched = provider.finish(&state.base, flow, code).await.map_err(NotIn::Provider)?;
+    let vouched = provider.finish(base, flow, code).await.map_err(NotIn::Provider)?;
     // An invitation is for whoever has the address, not for whoever claims it.
     let invitation = flow.invitation().filter(|_| vouched.verified).map(str::as_bytes);
     let entered =

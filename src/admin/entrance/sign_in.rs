@@ -24,7 +24,7 @@ pub(super) async fn show(principal: Principal, Shared(state): Shared<State>, Que
     if principal.is_known() {
         return Redirect::to(own_path(&next)).into_response();
     }
-    markup::sign_in("", own_path(&next), state.provider.as_deref(), None)
+    markup::sign_in("", own_path(&next), state.settings().provider.as_deref(), None)
 }
 
 /// `POST /sign-in`
@@ -33,7 +33,7 @@ pub(super) async fn submit(coming: Coming, Shared(state): Shared<State>, mut for
     let (login, next) = (form.text("login"), own_path(form.text("next")));
     match state.members.sign_in(login, password, &coming.visitor).await {
         Ok(entered) => welcome(coming.way, &entered, next),
-        Err(fault) => told(&fault, markup::sign_in(login, next, state.provider.as_deref(), Some(&fault))),
+        Err(fault) => told(&fault, markup::sign_in(login, next, state.settings().provider.as_deref(), Some(&fault))),
     }
 }
 
