@@ -20,7 +20,7 @@ test: tools ## All tests: rooms, the house, and the real binary with real client
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
 
-soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages. About an hour.
+soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages. About twenty minutes.
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and test(store::)'; \
 	else \

@@ -206,3 +206,81 @@ pub(super) fn note_store(config: &Config) {
         tracing::debug!(%fault, file = %note.display(), "no note of the store could be left beside its key");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::fs::PermissionsExt;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::config::{Environment, Keys};
+
+    fn line(byte: u8) -> String {
+        STANDARD.encode([byte; 32])
+    }
+
+    fn id(byte: u8) -> KeyId {
+        KeyEncryptionKey::from_bytes(&[byte; 32]).id()
+    }
+
+    /// A configuration in which every source but the variable holds a key: the program 2, the credential 3, the file 4.
+    fn config(place: &Path, keys: Keys) -> Config {
+        for (name, byte) in [("credential", 3), ("kek", 4), ("old-credential", 6), ("old-file", 8)] {
+            std::fs::write(place.join(name), line(byte)).expect("written");
+            std::fs::set_permissions(place.join(name), std::fs::Permissions::from_mode(0o600)).expect("ours");
+        }
+        let variables = [("KEK", line(1)), ("OLD", line(5)), ("CREDENTIALS_DIRECTORY", place.display().to_string())];
+        let variables = variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Config { keys, environment: Environment::new(variables), ..Config::default() }
+    }
+
+    fn printing(byte: u8) -> Vec<String> {
+        vec!["/bin/sh".to_owned(), "-c".to_owned(), format!("echo {}", line(byte))]
+    }
+
+    #[test]
+    fn the_variable_goes_before_the_program_before_the_credential_before_the_file() {
+        let place = tempfile::tempdir().expect("a directory");
+        let all = Keys {
+            file: place.path().join("kek"),
+            env: VariableName::parse("KEK").ok(),
+            command: printing(2),
+            credential: "credential".to_owned(),
+            ..Keys::default()
+        };
+        let without = |keys: &Keys, what: &str| match what {
+            "env" => Keys { env: None, ..keys.clone() },
+            "command" => Keys { command: Vec::new(), ..keys.clone() },
+            _ => Keys { credential: "nowhere".to_owned(), ..keys.clone() },
+        };
+        let mut keys = all;
+        for (byte, next) in [(1, "env"), (2, "command"), (3, "credential")] {
+            assert_eq!(ring(&config(place.path(), keys.clone())).expect("there is one").current(), id(byte));
+            keys = without(&keys, next);
+        }
+        assert_eq!(ring(&config(place.path(), keys.clone())).expect("there is one").current(), id(4));
+        // A variable that is named and not set is no reason to look elsewhere.
+        let said = ring(&config(place.path(), Keys { env: VariableName::parse("NONE").ok(), ..keys })).expect_err("not set");
+        assert!(said.to_string().contains("the variable NONE is not set"), "{said}");
+    }
+
+    #[test]
+    fn former_keys_come_from_wherever_the_config_says() {
+        let place = tempfile::tempdir().expect("a directory");
+        let previous = vec![
+            KeySource::Env(VariableName::parse("OLD").expect("a name")),
+            KeySource::Credential("old-credential".to_owned()),
+            KeySource::Command(printing(7)),
+            KeySource::File(place.path().join("old-file")),
+        ];
+        let keys = Keys { file: place.path().join("kek"), credential: "nowhere".to_owned(), previous, ..Keys::default() };
+        let ring = ring(&config(place.path(), keys.clone())).expect("all are there");
+        assert_eq!(ring.current(), id(4));
+        assert_eq!(ring.former().collect::<Vec<_>>(), [5, 6, 7, 8].map(id));
+        let gone = Keys { previous: vec![KeySource::File(place.path().join("gone"))], ..keys };
+        assert!(super::ring(&config(place.path(), gone)).is_err(), "a former key that is missing stops the start");
+    }
+}

@@ -13,8 +13,9 @@ use super::out;
 use super::secret::text;
 
 const PATH: &str = "/keys";
-/// How often a rotation is asked how it stands.
-const LOOK: Duration = Duration::from_millis(200);
+/// How soon a rotation is asked how it stands; later and later, as the answer takes a look at everything.
+const SOON: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(5);
 
 /// What to do with the keys.
 #[derive(Subcommand)]
@@ -60,7 +61,7 @@ async fn rotate(api: &Api, json: bool) -> Result<(), CliError> {
     } else {
         "What is sealed under a former key is sealed anew under the current one."
     });
-    let mut told = Value::Null;
+    let (mut told, mut pause) = (Value::Null, SOON);
     loop {
         let status = status(api).await?;
         let rotation = &status["rotation"];
@@ -70,7 +71,8 @@ async fn rotate(api: &Api, json: bool) -> Result<(), CliError> {
                 out::note(&format!("{} of {}", rotation["done"], rotation["total"]));
                 told = rotation["done"].clone();
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(LATE);
             continue;
         }
         let said = text(&rotation["said"]);
