@@ -261,6 +261,10 @@ async fn show(place: &Place, name: &SecretName, whose: &Of, json: bool) -> Resul
         ("URL-encoded", encoded.to_owned()),
         ("Revision", content["revision"].to_string()),
         ("Declared in the config", if content["declared"] == true { "yes" } else { "no" }.to_owned()),
+        (
+            "Taken out of answers",
+            if content["redacted"] == false { "no, it is too short to be safe to look for" } else { "yes" }.to_owned(),
+        ),
         ("Last use", last_use(&content["last_use"])),
     ];
     let lines: Vec<String> = rows.iter().map(|(label, value)| format!("{label:24}{value}").trim_end().to_owned()).collect();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::seal::Envelope;
 use crate::secret::OrganizationName;
 
 /// The version of the header's shape.
@@ -153,6 +154,11 @@ impl Record {
     /// Its metadata.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// How long what is sealed in it is, in bytes.
+    pub fn payload_len(&self) -> usize {
+        Envelope::parse(&self.envelope).map_or(0, |envelope| envelope.payload_len())
     }
 }
 

@@ -53,11 +53,14 @@ impl Default for Lately {
 impl Lately {
     /// These go to `origin` for `organization`.
     pub(super) fn sends(&self, organization: &OrganizationName, origin: &Origin, sent: &[Sent]) {
-        if sent.is_empty() {
-            return;
+        if !sent.is_empty() {
+            self.sends_at(Instant::now(), (organization, origin), sent);
         }
+    }
+
+    fn sends_at(&self, now: Instant, (organization, origin): (&OrganizationName, &Origin), sent: &[Sent]) {
         self.is_used.store(true, Ordering::Relaxed);
-        let (key, now) = (self.hasher.hash_one((organization, origin)), Instant::now());
+        let key = self.hasher.hash_one((organization, origin));
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Pair { organization: organization.clone(), origin: origin.clone(), sent: Vec::new() };
         let pair = pairs.get_or_insert_mut(key, new);
@@ -78,10 +81,19 @@ impl Lately {
         (organization, origin): (&OrganizationName, &Origin),
         may: impl Fn(&SecretName) -> bool,
     ) {
-        if !self.is_used.load(Ordering::Relaxed) {
-            return;
+        if self.is_used.load(Ordering::Relaxed) {
+            self.add_at(Instant::now(), sent, (organization, origin), may);
         }
-        let (key, now) = (self.hasher.hash_one((organization, origin)), Instant::now());
+    }
+
+    fn add_at(
+        &self,
+        now: Instant,
+        sent: &mut Vec<Sent>,
+        (organization, origin): (&OrganizationName, &Origin),
+        may: impl Fn(&SecretName) -> bool,
+    ) {
+        let key = self.hasher.hash_one((organization, origin));
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(pair) = pairs.get(&key).filter(|pair| pair.is(organization, origin)) else { return };
         for (other, at) in pair.sent.iter().rev() {
@@ -89,5 +101,74 @@ impl Lately {
                 sent.push(other.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::inject::{Secret, Unavailable};
+    use crate::origin::{Authority, Scheme};
+    use crate::secret::{AllowedDomains, Limits, SecretValue};
+
+    struct Sealed(AllowedDomains, Limits);
+
+    impl Secret for Sealed {
+        fn allowed_domains(&self) -> &AllowedDomains {
+            &self.0
+        }
+        fn limits(&self) -> &Limits {
+            &self.1
+        }
+        fn open(&self) -> Result<SecretValue, Unavailable> {
+            Err(Unavailable("nobody opens it here".to_owned()))
+        }
+    }
+
+    fn sent(name: &str) -> Sent {
+        Sent::new(SecretName::parse(name).expect("a name"), Arc::new(Sealed(AllowedDomains::default(), Limits::default())))
+    }
+
+    fn origin(host: &str) -> Origin {
+        Origin::new(Scheme::Https, Authority::parse(&format!("{host}:443")).expect("good"))
+    }
+
+    /// What is looked for, by name.
+    fn names(lately: &Lately, now: Instant, place: (&OrganizationName, &Origin)) -> Vec<String> {
+        let mut sent = Vec::new();
+        lately.add_at(now, &mut sent, place, |name| name.as_str() != "theirs");
+        sent.iter().map(|one| one.name.to_string()).collect()
+    }
+
+    #[test]
+    fn it_is_kept_for_its_organization_and_origin_for_a_while() {
+        let (lately, now) = (Lately::default(), Instant::now());
+        let (home, acme) = (OrganizationName::default(), OrganizationName::parse("acme").expect("a name"));
+        let (here, there) = (origin("a.example"), origin("b.example"));
+        let (one, two) = (sent("one"), sent("two"));
+        lately.sends_at(now, (&home, &here), &[one.clone(), sent("theirs")]);
+        lately.sends_at(now + SPAN / 2, (&home, &here), std::slice::from_ref(&two));
+        assert_eq!(names(&lately, now + SPAN / 2, (&home, &here)), ["two", "one"]);
+        assert!(names(&lately, now, (&acme, &here)).is_empty() && names(&lately, now, (&home, &there)).is_empty());
+        assert_eq!(names(&lately, now + SPAN, (&home, &here)), ["two"]);
+        // Sent again, it is as new as ever, and stands there once; changed since, it stands there twice.
+        lately.sends_at(now + SPAN, (&home, &here), &[two, sent("two")]);
+        assert_eq!(names(&lately, now + SPAN, (&home, &here)), ["two", "two"]);
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let (lately, now, home) = (Lately::default(), Instant::now(), OrganizationName::default());
+        let many: Vec<_> = (0..SECRETS + 3).map(|index| sent(&format!("s{index}"))).collect();
+        lately.sends_at(now, (&home, &origin("a.example")), &many);
+        let kept = names(&lately, now, (&home, &origin("a.example")));
+        assert_eq!((kept.len(), kept[0].as_str(), kept[SECRETS - 1].as_str()), (SECRETS, "s18", "s3"));
+        for index in 0..PAIRS {
+            lately.sends_at(now, (&home, &origin(&format!("h{index}.example"))), &many[..1]);
+        }
+        assert!(names(&lately, now, (&home, &origin("a.example"))).is_empty());
+        assert_eq!(names(&lately, now, (&home, &origin("h0.example"))), ["s0"]);
     }
 }

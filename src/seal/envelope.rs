@@ -56,6 +56,11 @@ impl<'a> Envelope<'a> {
         self.key_id
     }
 
+    /// How long the payload is, in bytes; its length is not hidden.
+    pub fn payload_len(&self) -> usize {
+        self.sealed_payload.len().saturating_sub(NONCE + TAG)
+    }
+
     pub(super) fn wrapped_key(&self) -> &'a [u8] {
         self.wrapped_key
     }

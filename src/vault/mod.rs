@@ -78,6 +78,10 @@ pub struct SecretView {
     pub updated_by: String,
     /// It comes from the configuration and is read-only at every other door.
     pub declared: bool,
+    /// Whether answers are looked through for its value: not if that is shorter than [`inject::LEAST`].
+    ///
+    /// [`inject::LEAST`]: crate::inject::LEAST
+    pub redacted: bool,
     /// Why it cannot be used, if it cannot; then only name and organization are known.
     pub fault: Option<String>,
 }

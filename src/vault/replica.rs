@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::{Metadata, NewSecret, SecretView};
-use crate::inject::{Absence, Resolver, Secret, Unavailable};
+use crate::inject::{Absence, LEAST, Resolver, Secret, Unavailable};
 use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
 use crate::seal::Sealer;
 use crate::secret::{AllowedDomains, Description, Limits, NamePattern, OrganizationName, SecretName, SecretValue};
@@ -187,6 +187,7 @@ impl Slot {
                 updated_at: 0,
                 updated_by: String::new(),
                 declared: false,
+                redacted: false,
                 fault: Some(faulty.reason.clone()),
             },
         }
@@ -212,6 +213,7 @@ impl Kept {
             updated_at: header.updated_at,
             updated_by: header.updated_by.clone(),
             declared: self.declared,
+            redacted: self.record.payload_len() >= LEAST,
             fault: None,
         }
     }

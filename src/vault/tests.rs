@@ -72,9 +72,13 @@ async fn a_view_shows_everything_but_the_value() {
         "organization": "default", "name": "crm.apiKey", "description": "for the team",
         "allowed_domains": ["a.example"],
         "limits": {"surfaces": ["path", "query", "header", "authentication", "body"], "headers": [], "url_encoded": false},
-        "revision": 1, "created_at": 1_000_000, "updated_at": 1_000_000, "updated_by": "ada", "declared": false, "fault": null,
+        "revision": 1, "created_at": 1_000_000, "updated_at": 1_000_000, "updated_by": "ada", "declared": false, "redacted": false,
+        "fault": null,
     });
     assert_eq!(json, expected);
+    let longer = vault.create(&home(), new("crm.token", "hunter22"), "ada").await.expect("creates");
+    assert!(longer.redacted, "eight bytes are enough");
+    vault.delete(&home(), &longer.name, None, "ada").await.expect("it goes");
     assert_eq!(vault.get(&home(), &view.name), Some(view.clone()));
     assert_eq!(vault.list(&home()), [view]);
     assert!(gives(&vault, &home(), "crm.apiKey", "hunter2"));

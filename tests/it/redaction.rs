@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 
 use super::streams::{chunk, chunked, free_world, read_until, unchunked};
 use super::support::client::{Response, exchange, exchange_whole, tls_in};
+use super::support::http2::{Does, H2, Http2World, ask, to};
 use super::support::origin::{Received, Script, reply};
 use super::support::{CRM, EVIL, Proxy, VALUE, World, read_response, soon};
 
@@ -377,6 +378,13 @@ async fn a_value_that_is_too_short_is_left() {
     world.proxy.create_secret("enough", "eight888", &[]).await;
     let response = world.send_tls(CRM, &get(CRM, "/", "A: {secrets.short}\r\nB: {secrets.enough}\r\n")).await;
     assert_eq!(response.text(), "seven77 {secrets.enough}");
+    for (name, said, redacted) in [("short", "no, it is too short", false), ("enough", "yes", true)] {
+        let shown = world.proxy.must(&["secret", "show", name], "").await;
+        let line = shown.lines().find(|line| line.starts_with("Taken out of answers")).expect("it says so");
+        assert!(line.contains(said), "{line}");
+        let secret = api(&world.proxy, &format!("/api/v1/organizations/default/secrets/{name}")).await.json();
+        assert_eq!(secret["redacted"], redacted);
+    }
 }
 
 #[tokio::test]
@@ -411,6 +419,32 @@ async fn an_echo_is_told_in_the_log_in_activity_and_in_figures() {
 fn parts(redacted: &Value) -> String {
     let parts = redacted.as_array().into_iter().flatten();
     parts.map(|one| one["part"].as_str().unwrap_or_default()).collect::<Vec<_>>().join(" ")
+}
+
+/// An upstream of HTTP/2 that knows the value.
+fn knows(uri: &http::Uri) -> Does {
+    match uri.path() {
+        "/grpc" => Does::Answers(200, vec![("content-type", "application/grpc")], VALUE, vec![("grpc-message", VALUE)]),
+        "/text" => Does::Answers(200, vec![("content-type", "text/plain")], VALUE, vec![("x-end", VALUE), ("digest", "x")]),
+        _ => Does::Answers(200, vec![("content-type", "text/plain"), ("content-length", "19")], VALUE, vec![("x-end", VALUE)]),
+    }
+}
+
+#[tokio::test]
+async fn streams_of_http2_keep_their_shape_and_their_trailers_without_values() {
+    let Http2World { world, .. } = Http2World::new(knows).await;
+    let client = world.http2(H2).await;
+    for (path, text, length, trailer) in
+        [("/grpc", VALUE, None, "grpc-message"), ("/text", REFERENCE, None, "x-end"), ("/length", REFERENCE, Some("20"), "x-end")]
+    {
+        let request = to("GET", H2, path).header("x-key", REFERENCE).header("te", "trailers").body("").expect("a request");
+        let answer = ask(&client, request).await.expect("an answer");
+        let length_said = answer.fields.get("content-length").map(|value| value.to_str().expect("digits").to_owned());
+        assert_eq!((answer.text().as_str(), length_said.as_deref()), (text, length), "{path}");
+        let trailers = answer.trailers.expect("trailers");
+        assert_eq!(trailers[trailer], REFERENCE, "{path}");
+        assert!(!trailers.contains_key("digest"));
+    }
 }
 
 /// A frame as a server writes it.

@@ -62,6 +62,9 @@ pub(in crate::admin) struct Secret {
     pub(in crate::admin) updated_by: String,
     /// It comes from the configuration and is read-only here.
     pub(in crate::admin) declared: bool,
+    /// Whether answers are looked through for its value; false of one under 8 bytes, which may stand in any
+    /// answer by chance.
+    pub(in crate::admin) redacted: bool,
     /// Why it cannot be used, if it cannot; then only its name is known.
     pub(in crate::admin) fault: Option<String>,
     /// Its last use that is known.
@@ -322,6 +325,7 @@ pub(in crate::admin) fn shown(state: &State, view: &SecretView) -> Secret {
         updated_at: timestamp(view.updated_at),
         updated_by: view.updated_by.clone(),
         declared: view.declared,
+        redacted: view.redacted,
         fault: view.fault.clone(),
         last_use: state.activity.last_use(&view.organization, &view.name).map(LastUse::from),
     }

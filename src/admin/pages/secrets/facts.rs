@@ -60,12 +60,13 @@ impl Facts<'_> {
         let anywhere = used && secret.allowed_domains.is_empty();
         let undescribed = self.may_edit && secret.description.as_str().is_empty();
         html! {
-            @if anywhere || undescribed || !similar.is_empty() {
+            @if anywhere || undescribed || !secret.redacted || !similar.is_empty() {
                 (note(Tone::Warn, &html! {
                     p { strong { "Worth a look" } }
                     ul {
                         @if anywhere { li { "It is in use and may go to any domain. Name the domains it is meant for." } }
                         @if undescribed { li { "It has no description. Say what it is for, so that others know." } }
+                        @if !secret.redacted { li { "Its value is under 8 bytes, too short to be looked for in answers: an API that echoes it shows it to the runner. Use a longer one." } }
                         @for name in &similar {
                             li {
                                 "There is also " a href={ "/organizations/" (secret.organization) "/secrets/" (name) } { (name) }
