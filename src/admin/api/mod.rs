@@ -19,6 +19,7 @@ mod tokens;
 mod trial;
 
 use axum::Router;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::State;
@@ -28,6 +29,11 @@ use crate::secret::{AllowedDomains, DomainPattern, OrganizationName};
 
 /// What lies below `/api/v1`, with the document that describes it.
 pub(super) fn routes() -> Router<State> {
+    let (router, document) = described();
+    router.route("/api/v1/openapi.json", openapi::route(&document))
+}
+
+fn described() -> (Router<State>, OpenApi) {
     let resources = [
         activity::routes(),
         me::routes(),
@@ -45,7 +51,7 @@ pub(super) fn routes() -> Router<State> {
     let api = resources.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
     let (router, mut document) = OpenApiRouter::new().nest("/api/v1", api).split_for_parts();
     openapi::complete(&mut document, access::described);
-    router.route("/api/v1/openapi.json", openapi::route(&document))
+    (router, document)
 }
 
 pub(super) use secrets::sentence;

@@ -33,6 +33,7 @@ pub(super) fn complete(document: &mut OpenApi, right: fn(&Method, &str) -> Optio
         ];
         for (method, operation) in operations {
             if let Some(operation) = operation {
+                operation.operation_id = operation.operation_id.take().map(|name| unique(&name, route));
                 finish(operation, right(&method, route));
             }
         }
@@ -54,6 +55,16 @@ fn describe_name(parameter: &mut RefOr<Parameter>) {
     }
 }
 
+/// Handlers are called `list` and `create` in each of their files; in the document they need names that differ, as in
+/// `list_secrets` and `create_secret`.
+fn unique(name: &str, route: &str) -> String {
+    let resource = route.rsplit('/').find(|part| !part.starts_with('{')).unwrap_or_default().replace('-', "_");
+    let of_one = name == "create" || route.ends_with('}');
+    let noun = if of_one { resource.strip_suffix('s').unwrap_or(&resource) } else { &resource };
+    let says_it = name.split('_').any(|word| resource.starts_with(word));
+    if says_it { name.to_owned() } else { format!("{name}_{noun}") }
+}
+
 fn finish(operation: &mut Operation, right: Option<String>) {
     operation.parameters.iter_mut().flatten().for_each(describe_name);
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
@@ -71,4 +82,37 @@ fn finish(operation: &mut Operation, right: Option<String>) {
 pub(super) fn route(document: &OpenApi) -> MethodRouter<State> {
     let json = document.to_json().expect("a document has text keys only");
     get(async move || ([(http::header::CONTENT_TYPE, "application/json")], json.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() {
+        let (_, document) = super::super::described();
+        let items = document.paths.paths.values();
+        let operations = items.flat_map(|item| [&item.get, &item.post, &item.put, &item.patch, &item.delete]).flatten();
+        let mut names: Vec<_> = operations.map(|operation| operation.operation_id.clone().expect("a name")).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!((names.len(), count > 30), (count, true), "{names:?}");
+    }
+
+    #[test]
+    fn names_tell_what_they_are_about() {
+        for (name, route, wanted) in [
+            ("list", "/api/v1/organizations/{organization}/secrets", "list_secrets"),
+            ("create", "/api/v1/organizations/{organization}/secrets", "create_secret"),
+            ("show", "/api/v1/organizations/{organization}/secrets/{name}", "show_secret"),
+            ("revoke", "/api/v1/organizations/{organization}/invitations/{id}", "revoke_invitation"),
+            ("rotate_token", "/api/v1/organizations/{organization}/runners/{name}/token", "rotate_token"),
+            ("secret_usage", "/api/v1/organizations/{organization}/secrets/{name}/usage", "secret_usage"),
+            ("reload", "/api/v1/reload", "reload"),
+            ("take", "/api/v1/backup", "take_backup"),
+        ] {
+            assert_eq!(unique(name, route), wanted);
+        }
+    }
 }
