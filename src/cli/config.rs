@@ -19,6 +19,7 @@ pub(super) fn run(config: &Config, command: &Command) -> Result<(), CliError> {
     match command {
         Command::Check => {
             app::check_sources(config)?;
+            config.remarks.iter().for_each(|remark| out::note(&format!("Note: {remark}.")));
             out::line("OK")
         }
     }

@@ -20,6 +20,7 @@ pub(super) async fn run(path: Option<PathBuf>, hangups: Hangups) -> Result<(), C
     // Nobody may be listening.
     let ready = move || next.iter().for_each(|next| drop(out::line(next)));
     shield::raise_descriptors(&config);
+    config.remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
     let follow = move |config: &Config| {
         level.follow(&config.log);
         shield::raise_descriptors(config);

@@ -142,14 +142,14 @@ fn private_files(config: &Config) -> Result<(), Fault> {
         );
     }
     let certificates = config.intercept.ca_certificate.parent().unwrap_or(Path::new(""));
+    if is_within(&config.keys.file, certificates) {
+        return fault(
+            "keys.file",
+            "the key of the store may not lie beside or below the CA certificate, whose directory is handed out; \
+                           use a directory of its own, as in \"keys/…\"",
+        );
+    }
     for (key, file) in [("intercept.ca_key", &config.intercept.ca_key), ("keys.file", &config.keys.file)] {
-        if is_within(file, certificates) {
-            return fault(
-                key,
-                "a private key may not lie beside or below the CA certificate, whose directory is handed out; \
-                               use a directory of its own, as in \"keys/…\"",
-            );
-        }
         if is_within(file, &config.data_dir) {
             return fault(
                 key,
@@ -197,6 +197,18 @@ fn credential(key: &str, name: &str) -> Result<(), Fault> {
         return fault(key, "this is the name of a file below $CREDENTIALS_DIRECTORY, without a path");
     }
     Ok(())
+}
+
+/// What is permitted and not wise.
+pub(super) fn remarks(config: &Config) -> Vec<String> {
+    let certificates = config.intercept.ca_certificate.parent().unwrap_or(Path::new(""));
+    let beside = is_within(&config.intercept.ca_key, certificates).then(|| {
+        format!(
+            "intercept.ca_key lies beside or below the CA certificate: never hand out or mount {} as a whole, it holds the private key; better move the key to a directory of its own",
+            if certificates.as_os_str().is_empty() { Path::new(".") } else { certificates }.display()
+        )
+    });
+    beside.into_iter().collect()
 }
 
 fn is_within(file: &Path, directory: &Path) -> bool {

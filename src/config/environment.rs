@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use zeroize::Zeroizing;
 
+use super::error::nearest;
 use super::words::VariableName;
 
 /// What every variable of ours begins with.
@@ -53,11 +55,19 @@ impl Environment {
     pub(super) fn overrides(&self) -> Vec<Override> {
         let ours = self.0.iter().filter_map(|(name, value)| {
             let rest = name.strip_prefix(PREFIX)?;
-            let is_setting = !OTHER_USES.contains(&name.as_str()) && !is_service_link(rest);
+            let is_setting = !OTHER_USES.contains(&name.as_str()) && !is_service_link(rest) && !is_somebody_elses(rest);
             let text = String::from_utf8_lossy(value).into_owned();
             is_setting.then(|| Override { variable: name.clone(), key: rest.to_ascii_lowercase().replace("__", "."), text })
         });
         ours.collect()
+    }
+
+    /// The variables that begin like ours and can be no setting: they are left alone, and that is said.
+    pub(super) fn left_alone(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str).filter(|name| {
+            let rest = name.strip_prefix(PREFIX).unwrap_or_default();
+            !OTHER_USES.contains(name) && !is_service_link(rest) && !rest.is_empty() && is_somebody_elses(rest)
+        })
     }
 
     /// Only the variables that `wanted` names, and where credentials lie.
@@ -70,6 +80,20 @@ impl Environment {
         let bytes = self.0.get(name).filter(|bytes| !bytes.is_empty())?;
         String::from_utf8(bytes.to_vec()).ok()
     }
+}
+
+/// Images and scripts name their own things after us (`SUBROSA_VERSION`, `SUBROSA_BIN`). What stands in no
+/// section and resembles nothing that does is none of ours.
+fn is_somebody_elses(rest: &str) -> bool {
+    !rest.contains("__") && nearest(&rest.to_ascii_lowercase(), &at_the_top()).is_none()
+}
+
+/// Every name that a setting without a section, or a section, has.
+fn at_the_top() -> Vec<&'static str> {
+    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        toml::Table::try_from(super::Config::default()).unwrap_or_default().keys().cloned().collect()
+    });
+    NAMES.iter().map(String::as_str).collect()
 }
 
 /// Kubernetes puts `SUBROSA_SERVICE_HOST`, `SUBROSA_PORT_8080_TCP` and the like into every pod

@@ -85,7 +85,7 @@ const PLAIN_WORDS: [(&str, &str); 5] = [
 ];
 
 /// The known word that was probably meant: at most a third of its letters differ.
-fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let given = given.to_ascii_lowercase().replace('-', "_");
     known
         .iter()

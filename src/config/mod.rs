@@ -84,6 +84,9 @@ pub struct Config {
     /// The file that was read, if one was.
     #[serde(skip)]
     pub file: Option<PathBuf>,
+    /// What is permitted and better known of, in whole sentences.
+    #[serde(skip)]
+    pub remarks: Vec<String>,
 }
 
 impl Default for Config {
@@ -108,6 +111,7 @@ impl Default for Config {
             runners: Vec::new(),
             environment: Environment::default(),
             file: None,
+            remarks: Vec::new(),
         }
     }
 }
@@ -176,6 +180,10 @@ impl Config {
             };
             ConfigError { place, key: Some(key), fault }
         })?;
+        let left_alone = environment.left_alone().filter(|name| config.variables_read().all(|read| read.as_str() != *name));
+        let left_alone = left_alone.map(|name| format!("the environment variable {name} is no setting and is left alone"));
+        let remarks = left_alone.chain(check::remarks(&config)).collect();
+        config.remarks = remarks;
         config.environment = environment.only(&config.variables_read().collect::<Vec<_>>());
         Ok(config)
     }

@@ -161,8 +161,7 @@ fn contradictions_stop_the_start() {
         ("[proxy]\ntls = { certificate = \"c\", key = \"k\" }", "proxy.tls", 2, "proxy.listen_tls"),
         ("[admin]\n\nlisten = [\"0.0.0.0:9\"]", "admin.listen", 3, "needs TLS"),
         ("[admin]\ntls = { certificate = \"\", key = \"k\" }", "admin.tls", 2, "name both files"),
-        ("[intercept]\nca_key = \"certs/ca-key.pem\"", "intercept.ca_key", 2, "beside or below the CA certificate"),
-        ("[intercept]\nca_key = \"./x/../certs/k/ca.pem\"", "intercept.ca_key", 2, "beside or below the CA certificate"),
+        ("[keys]\nfile = \"certs/k/kek\"", "keys.file", 2, "beside or below the CA certificate"),
         ("[intercept]\nca_key = \"data/ca-key.pem\"", "intercept.ca_key", 2, "backup"),
         ("[keys]\nfile = \"data/kek\"", "keys.file", 2, "backup"),
         ("[keys]\nfile = \"keys/ca-key.pem\"", "keys.file", 2, "intercept.ca_key already"),
@@ -271,6 +270,21 @@ fn faults_of_variables_name_the_variable() {
     ] {
         assert_eq!(fault_of(&[(name, value)]), expected);
     }
+}
+
+#[test]
+fn what_is_named_after_us_and_no_setting_is_left_alone_and_said() {
+    let env = [("SUBROSA_BIN", "/bin/subrosa"), ("SUBROSA_VERSION", "1"), ("SUBROSA_KEK", "3"), ("SUBROSA_TOKEN", "t"), ("PATH", "")];
+    let config = with("[keys]\nenv = \"SUBROSA_KEK\"\n", &env).expect("it is right");
+    let said = |name: &str| format!("the environment variable {name} is no setting and is left alone");
+    assert_eq!(config.remarks, [said("SUBROSA_BIN"), said("SUBROSA_VERSION")]);
+}
+
+#[test]
+fn a_ca_key_beside_its_certificate_is_remarked_on() {
+    let config = with("[intercept]\nca_certificate = \"pki/ca.pem\"\nca_key = \"pki/ca-key.pem\"\n", &[]).expect("it is right");
+    assert!(config.remarks[0].contains("never hand out or mount pki as a whole"), "{:?}", config.remarks);
+    assert_eq!(with("", &[]).expect("it is right").remarks, [String::new(); 0]);
 }
 
 #[test]
