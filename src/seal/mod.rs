@@ -8,6 +8,7 @@
 
 mod envelope;
 mod key;
+mod resident;
 mod ring;
 
 use std::sync::{Arc, OnceLock};
@@ -20,7 +21,8 @@ use zeroize::Zeroizing;
 
 pub use envelope::Envelope;
 pub use key::{KeyEncryptionKey, KeyError, KeyId};
-pub use ring::KeyRing;
+pub use self::resident::Resident;
+pub use self::ring::KeyRing;
 
 use crate::secret::SecretValue;
 use envelope::{DATA_KEY, NONCE, TAG};

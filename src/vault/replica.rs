@@ -2,14 +2,14 @@
 //! atomic pointer, so that a request never waits for it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 
 use super::{Metadata, NewSecret, SecretView};
 use crate::inject::{Absence, LEAST, Resolver, Secret, Unavailable};
 use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
-use crate::seal::Sealer;
+use crate::seal::{Resident, SealError, Sealer};
 use crate::secret::{AllowedDomains, Description, Limits, NamePattern, OrganizationName, SecretName, SecretValue};
 
 /// A sound secret: what its header says, parsed once, and the sealed record.
@@ -19,6 +19,8 @@ pub(super) struct Kept {
     pub(super) metadata: Metadata,
     pub(super) declared: bool,
     sealer: Sealer,
+    /// The value again once it was used, in a form that opens sooner.
+    resident: OnceLock<Resident>,
 }
 
 /// What a name leads to.
@@ -127,7 +129,7 @@ impl Replica {
                     || Slot::Faulty(Arc::new(unreadable(record))),
                     |metadata| {
                         let (record, name, sealer) = (record.clone(), name.clone(), self.sealer.clone());
-                        Slot::Sound(Arc::new(Kept { record, name, metadata, declared, sealer }))
+                        Slot::Sound(Arc::new(Kept { record, name, metadata, declared, sealer, resident: OnceLock::new() }))
                     },
                 );
                 Some((name, slot))
@@ -229,7 +231,15 @@ impl Secret for Kept {
     }
 
     fn open(&self) -> Result<SecretValue, Unavailable> {
-        self.record.open_value(&self.sealer).map_err(|error| cannot_be_opened(&self.name, &error.to_string()))
+        let failed = |error: SealError| cannot_be_opened(&self.name, &error.to_string());
+        if let Some(resident) = self.resident.get() {
+            return resident.open().map_err(failed);
+        }
+        let value = self.record.open_value(&self.sealer).map_err(|error| cannot_be_opened(&self.name, &error.to_string()))?;
+        let resident = Resident::seal(&value).map_err(failed)?;
+        // Whoever came first at the same time made the same.
+        let _ = self.resident.set(resident);
+        Ok(value)
     }
 }
 
