@@ -4,17 +4,22 @@
 //! whatever the level: at finer ones some of them write heads and bytes, and a value could be among
 //! these. Audit lines are always written.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Stderr};
+use std::sync::LazyLock;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use super::lines::Lines;
 use crate::audit;
 use crate::config::{Log, LogFormat, LogLevel};
+
+static LINES: LazyLock<Lines<Stderr>> = LazyLock::new(|| Lines::new(std::io::stderr()));
 
 /// What is said, while it is said.
 pub(super) struct Level(Handle<Targets, Registry>);
@@ -27,15 +32,26 @@ impl Level {
     }
 }
 
-/// Starts the logs of a server.
+/// Starts the logs of a server; [`flush`] is due before it ends.
 pub(super) fn start(log: &Log) -> Level {
     let is_terminal = std::io::stderr().is_terminal();
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let lines: &'static Lines<Stderr> = &LINES;
+    let writer = match std::thread::Builder::new().name("log".to_owned()).spawn(|| lines.write_out()) {
+        Ok(_) => BoxMakeWriter::new(lines),
+        // Without whoever writes them nothing may wait.
+        Err(_) => BoxMakeWriter::new(std::io::stderr),
+    };
+    let layer = fmt::layer().with_writer(writer);
     let layer = if are_for_people(log) { layer.with_ansi(is_terminal).with_target(false).boxed() } else { layer.json().boxed() };
     let (filter, handle) = reload::Layer::new(filter(level(log.level)));
     // A second start in one process changes nothing.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();
     Level(handle)
+}
+
+/// Writes what was said and still waits.
+pub(super) fn flush() {
+    LINES.flush();
 }
 
 /// Whether a person reads the logs of a server.

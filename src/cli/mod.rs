@@ -17,6 +17,7 @@ mod exec;
 mod health;
 mod java;
 mod key;
+mod lines;
 mod logs;
 mod member;
 mod organization;
@@ -124,6 +125,7 @@ pub fn run() -> ExitCode {
         (cli, Ok(runtime)) => runtime.block_on(cli.dispatch()),
         (_, Err(fault)) => Err(CliError::failed(format!("no runtime can be started: {fault}"))),
     };
+    logs::flush();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
