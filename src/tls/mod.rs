@@ -18,8 +18,9 @@ mod presented;
 mod test_openssl;
 mod trust;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
 
 pub use authority::{Authority, AuthorityError, Made};
@@ -36,6 +37,20 @@ pub const ALPN_HTTP_1_1: &[u8] = b"http/1.1";
 /// HTTP/2, as TLS calls it (RFC 9113 section 3.2).
 pub const ALPN_HTTP_2: &[u8] = b"h2";
 
+/// AES with 128 bits stands first: rustls chooses the first that both sides have, SHA-256 has
+/// instructions of its own in most processors and SHA-384 has not, and a handshake hashes much.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites.sort_by_key(|suite| {
+            !matches!(
+                suite.suite(),
+                CipherSuite::TLS13_AES_128_GCM_SHA256
+                    | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+                    | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+            )
+        });
+        Arc::new(provider)
+    });
+    Arc::clone(&PROVIDER)
 }
