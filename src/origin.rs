@@ -76,6 +76,13 @@ impl Host {
     /// Parses and normalises a host as it stands in an authority: a name, an IPv4 address, or an
     /// IPv6 address in brackets. One trailing dot is dropped.
     pub fn parse(text: &str) -> Result<Self, HostError> {
+        if is_normal_name(text) {
+            return Ok(Self::Name(text.into()));
+        }
+        Self::parse_whole(text)
+    }
+
+    fn parse_whole(text: &str) -> Result<Self, HostError> {
         if text.is_empty() {
             return Err(HostError::Empty);
         }
@@ -116,6 +123,26 @@ impl Host {
         }
         Ok(Self::Name(name.into()))
     }
+}
+
+/// Whether a text is a name already as the whole way of [`Host::parse`] would leave it, which nearly all are:
+/// short, lower case, no A-label that would have to be checked, and a last label that begins with a letter, so that
+/// nobody reads an address in it.
+fn is_normal_name(text: &str) -> bool {
+    let mut label = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'.' if label == 0 => return false,
+            b'.' => label = 0,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => label += 1,
+            _ => return false,
+        }
+        if label > 63 {
+            return false;
+        }
+    }
+    let last = text.rsplit('.').next().unwrap_or_default();
+    text.len() <= 253 && last.starts_with(|first: char| first.is_ascii_lowercase()) && !text.contains("xn--")
 }
 
 impl fmt::Display for Host {
@@ -242,6 +269,16 @@ mod tests {
             ("my_service.local", "my_service.local"),
         ] {
             assert_eq!(Host::parse(given).map(|host| host.to_string()), Ok(meant.to_owned()), "{given}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_short_way_leads_where_the_whole_one_does(text in "[a-z0-9x][a-z0-9._x-]{0,12}|([a-z0-9_-]{1,63}[.]){0,4}[a-z0-9_-]{0,64}|xn--[a-z0-9]{1,6}|[a-z0-9]{1,4}[.]0?x?[0-9a-f]{0,4}[.]?") {
+            proptest::prop_assert_eq!(Host::parse(&text), Host::parse_whole(&text));
+            if is_normal_name(&text) {
+                proptest::prop_assert_eq!(Host::parse_whole(&text).map(|host| host.to_string()), Ok(text));
+            }
         }
     }
 
