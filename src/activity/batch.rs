@@ -8,6 +8,8 @@
 //! Entries of a node are numbered without gaps, so a batch that was taken away from between others
 //! is missed; and a batch says of itself where it belongs, so none can stand in another's place.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::node::NodeName;
@@ -91,7 +93,7 @@ impl Batch {
 }
 
 /// Seals `entries`, the first of which has the number `first`. There is one at least.
-pub(super) fn seal(sealer: &Sealer, node: &NodeName, first: u64, entries: &[Recorded]) -> Result<(Batch, Vec<u8>), SealError> {
+pub(super) fn seal(sealer: &Sealer, node: &NodeName, first: u64, entries: &[Arc<Recorded>]) -> Result<(Batch, Vec<u8>), SealError> {
     let times = || entries.iter().map(|entry| entry.at);
     let (from, to) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
     let last = first + entries.len() as u64 - 1;

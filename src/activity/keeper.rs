@@ -47,9 +47,9 @@ pub struct Keeper {
     pub(super) inner: Arc<Inner>,
     handover: Handover,
     orders: mpsc::Receiver<Order>,
-    waiting: VecDeque<Recorded>,
+    waiting: VecDeque<Arc<Recorded>>,
     /// The entries of the small batches at the end, which the next one may take in.
-    small: Vec<Recorded>,
+    small: Vec<Arc<Recorded>>,
     /// Of the node's own usage records.
     pub(super) versions: Versions,
     /// Usage is stored up to this entry.
@@ -139,7 +139,7 @@ impl Keeper {
         if self.waiting.is_empty() {
             self.since = Instant::now();
         }
-        self.waiting.push_back(entry);
+        self.waiting.push_back(Arc::new(entry));
         if self.waiting.len() > WAITING
             && let Some(oldest) = self.waiting.pop_front()
         {
@@ -202,7 +202,7 @@ impl Keeper {
         let taken_in = known && (self.small.len() + new.len()) as u64 >= trail::SMALL;
         let before = if taken_in { small } else { Vec::new() };
         let begins = before.first().map_or(first, |batch| batch.first);
-        let entries: Vec<Recorded> = if taken_in { self.small.iter().chain(&new).cloned().collect() } else { new.clone() };
+        let entries: Vec<Arc<Recorded>> = if taken_in { self.small.iter().chain(&new).cloned().collect() } else { new.clone() };
         let (mut batch, sealed) = batch::seal(&self.inner.sealer, node, begins, &entries)?;
         let expect = before.first().map_or(Expect::Absent, |batch| Expect::Version(batch.version));
         let rest = before.iter().skip(1);
@@ -225,20 +225,20 @@ impl Keeper {
         Ok(())
     }
 
-    fn next_batch(&self) -> Vec<Recorded> {
+    fn next_batch(&self) -> Vec<Arc<Recorded>> {
         let mut bytes = 0;
-        let fits = |entry: &&Recorded| {
+        let fits = |entry: &&Arc<Recorded>| {
             bytes += size(entry);
             bytes <= BATCH_BYTES
         };
-        let mut new: Vec<Recorded> = self.waiting.iter().take(BATCH).take_while(fits).cloned().collect();
+        let mut new: Vec<Arc<Recorded>> = self.waiting.iter().take(BATCH).take_while(fits).cloned().collect();
         if new.is_empty() {
             new.extend(self.waiting.front().cloned());
         }
         new
     }
 
-    fn remember_small(&mut self, taken_in: bool, new: &[Recorded]) {
+    fn remember_small(&mut self, taken_in: bool, new: &[Arc<Recorded>]) {
         if taken_in || new.len() as u64 >= trail::SMALL {
             self.small.clear();
         } else {
@@ -247,13 +247,16 @@ impl Keeper {
     }
 
     /// Counts and tells entries; `first` is the number of the first, if they were kept.
-    fn settle(&self, first: Option<u64>, entries: Vec<Recorded>) {
+    fn settle(&self, first: Option<u64>, entries: Vec<Arc<Recorded>>) {
         let mut own = self.inner.own();
         for (index, entry) in (0..).zip(entries) {
             let number = first.map(|first| first + index);
             own.apply(number, &entry);
-            // Nobody following is no fault.
-            let _ = self.inner.followers.send(Found { node: self.inner.node.clone(), number, entry: Arc::new(entry) });
+            if self.inner.followers.receiver_count() == 0 {
+                continue;
+            }
+            // Whoever followed may be gone by now.
+            let _ = self.inner.followers.send(Found { node: self.inner.node.clone(), number, entry });
         }
     }
 
@@ -348,7 +351,7 @@ impl Keeper {
         let batches = self.inner.trail().small(&self.inner.node);
         for batch in &batches {
             match trail::read(&*self.inner.backend, &self.inner.sealer, batch).await {
-                Ok(Some(Ok(entries))) => self.small.extend(entries),
+                Ok(Some(Ok(entries))) => self.small.extend(entries.into_iter().map(Arc::new)),
                 _ => return self.small.clear(),
             }
         }
