@@ -93,7 +93,12 @@ impl Batch {
 }
 
 /// Seals `entries`, the first of which has the number `first`. There is one at least.
-pub(super) fn seal(sealer: &Sealer, node: &NodeName, first: u64, entries: &[Arc<Recorded>]) -> Result<(Batch, Vec<u8>), SealError> {
+pub(super) fn seal(
+    sealer: &Sealer,
+    node: &NodeName,
+    first: u64,
+    entries: &[Arc<Recorded>],
+) -> Result<(Batch, Vec<u8>), SealError> {
     let times = || entries.iter().map(|entry| entry.at);
     let (from, to) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
     let last = first + entries.len() as u64 - 1;

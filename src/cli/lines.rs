@@ -170,7 +170,9 @@ mod tests {
         let threads: Vec<_> = (0..4)
             .map(|thread| {
                 let lines = Arc::clone(&lines);
-                std::thread::spawn(move || (0..500).for_each(|number| lines.put(format!("{thread} {number}\n").as_bytes(), number % 97 == 0)))
+                std::thread::spawn(move || {
+                    (0..500).for_each(|number| lines.put(format!("{thread} {number}\n").as_bytes(), number % 97 == 0))
+                })
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));

@@ -90,9 +90,8 @@ fn is_somebody_elses(rest: &str) -> bool {
 
 /// Every name that a setting without a section, or a section, has.
 fn at_the_top() -> Vec<&'static str> {
-    static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
-        toml::Table::try_from(super::Config::default()).unwrap_or_default().keys().cloned().collect()
-    });
+    static NAMES: LazyLock<Vec<String>> =
+        LazyLock::new(|| toml::Table::try_from(super::Config::default()).unwrap_or_default().keys().cloned().collect());
     NAMES.iter().map(String::as_str).collect()
 }
 

@@ -274,7 +274,8 @@ fn faults_of_variables_name_the_variable() {
 
 #[test]
 fn what_is_named_after_us_and_no_setting_is_left_alone_and_said() {
-    let env = [("SUBROSA_BIN", "/bin/subrosa"), ("SUBROSA_VERSION", "1"), ("SUBROSA_KEK", "3"), ("SUBROSA_TOKEN", "t"), ("PATH", "")];
+    let env =
+        [("SUBROSA_BIN", "/bin/subrosa"), ("SUBROSA_VERSION", "1"), ("SUBROSA_KEK", "3"), ("SUBROSA_TOKEN", "t"), ("PATH", "")];
     let config = with("[keys]\nenv = \"SUBROSA_KEK\"\n", &env).expect("it is right");
     let said = |name: &str| format!("the environment variable {name} is no setting and is left alone");
     assert_eq!(config.remarks, [said("SUBROSA_BIN"), said("SUBROSA_VERSION")]);

@@ -19,10 +19,10 @@ use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-pub use envelope::Envelope;
-pub use key::{KeyEncryptionKey, KeyError, KeyId};
 pub use self::resident::Resident;
 pub use self::ring::KeyRing;
+pub use envelope::Envelope;
+pub use key::{KeyEncryptionKey, KeyError, KeyId};
 
 use crate::secret::SecretValue;
 use envelope::{DATA_KEY, NONCE, TAG};

@@ -66,8 +66,8 @@ pub enum AuthorityError {
         /// What the system said.
         cause: std::io::Error,
     },
-    /// Others may read the key.
-    #[error("the authority's key {path} can be read by others (mode {mode:03o}): chmod 600 {path}")]
+    /// Others may change the key.
+    #[error("the authority's key {path} can be changed by others (mode {mode:03o}): chmod 600 {path}")]
     Exposed {
         /// The key.
         path: PathBuf,
@@ -104,14 +104,24 @@ impl Authority {
     /// private key (PKCS#8, SEC1 or PKCS#1; P-256, P-384 or RSA).
     pub fn load_or_create(certificate: &Path, key: &Path, now: SystemTime) -> Result<(Self, Made), AuthorityError> {
         let found_certificate = files::read(certificate).map_err(|cause| file(certificate, cause))?;
-        let found_key = files::read_key(key).map_err(|cause| file(key, cause))?;
-        let (found_certificate, found_key) = match (found_certificate, found_key) {
+        let found_key = files::read_key_and_mode(key).map_err(|cause| file(key, cause))?;
+        let (found_certificate, (found_key, exposed)) = match (found_certificate, found_key) {
             (Some(found_certificate), Some(found_key)) => (found_certificate, found_key),
             (None, None) => return Self::create(certificate, key, now).map(|made| (made, Made::Created)),
             (Some(_), None) => return Err(one_is_absent(certificate, key, certificate, key)),
             (None, Some(_)) => return Err(one_is_absent(key, certificate, certificate, key)),
         };
-        let found_key = found_key.map_err(|exposed| AuthorityError::Exposed { path: key.to_owned(), mode: exposed.mode })?;
+        match exposed {
+            Some(exposed) if exposed.may_be_changed() => {
+                return Err(AuthorityError::Exposed { path: key.to_owned(), mode: exposed.mode });
+            }
+            // Images and mounted volumes bring keys of all modes; whoever can read one could impersonate any host to the runners.
+            Some(exposed) => tracing::warn!(
+                key = %key.display(), mode = %format!("{:03o}", exposed.mode),
+                "the authority's key can be read by others on this machine; chmod 600 it"
+            ),
+            None => {}
+        }
         Self::load((certificate, &found_certificate), (key, &found_key), now).map(|loaded| (loaded, Made::Loaded))
     }
 
@@ -339,17 +349,20 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_refused_with_the_cure() {
+    fn a_key_that_others_can_change_is_refused_with_the_cure() {
         let directory = tempfile::tempdir().expect("a directory");
         let (_, key) = paths(&directory);
         load(&directory).expect("made");
-        for bits in [0o644, 0o604, 0o620, 0o601] {
+        for bits in [0o602, 0o620, 0o666] {
             std::fs::set_permissions(&key, std::fs::Permissions::from_mode(bits)).expect("changed");
             let refusal = refusal(&directory);
             assert!(refusal.contains(&format!("{bits:03o}")) && refusal.contains("chmod 600"), "{refusal}");
         }
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o400)).expect("changed");
-        assert!(load(&directory).is_ok());
+        // What they can only read is warned of.
+        for bits in [0o400, 0o640, 0o644] {
+            std::fs::set_permissions(&key, std::fs::Permissions::from_mode(bits)).expect("changed");
+            assert!(load(&directory).is_ok(), "{bits:o}");
+        }
     }
 
     /// Puts an authority there that openssl made: `key` by these arguments, `subject` and

@@ -28,8 +28,14 @@ pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The same for a private key: `Err(Mode)` inside when others may read it.
+/// The same for a private key: `Err` inside when others have access to it.
 pub(super) fn read_key(path: &Path) -> io::Result<Option<Result<Zeroizing<Vec<u8>>, Exposed>>> {
+    let Some((bytes, exposed)) = read_key_and_mode(path)? else { return Ok(None) };
+    Ok(Some(exposed.map_or(Ok(bytes), Err)))
+}
+
+/// A private key, and whether others have access to it.
+pub(super) fn read_key_and_mode(path: &Path) -> io::Result<Option<(Zeroizing<Vec<u8>>, Option<Exposed>)>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -38,15 +44,20 @@ pub(super) fn read_key(path: &Path) -> io::Result<Option<Result<Zeroizing<Vec<u8
     // The open file is asked, not the path: it cannot be exchanged in between.
     let metadata = file.metadata()?;
     let forbidden = if metadata.uid() == 0 { OTHERS } else { OTHERS | GROUP_READ };
-    if metadata.mode() & forbidden != 0 {
-        return Ok(Some(Err(Exposed { mode: metadata.mode() & 0o777 })));
-    }
-    read_open(file).map(|bytes| Some(Ok(Zeroizing::new(bytes))))
+    let exposed = (metadata.mode() & forbidden != 0).then(|| Exposed { mode: metadata.mode() & 0o777 });
+    read_open(file).map(|bytes| Some((Zeroizing::new(bytes), exposed)))
 }
 
-/// A private key that others may read.
+/// A private key that others have access to.
 pub(super) struct Exposed {
     pub(super) mode: u32,
+}
+
+impl Exposed {
+    /// Whether they may put another in its place, too.
+    pub(super) fn may_be_changed(&self) -> bool {
+        self.mode & 0o022 != 0
+    }
 }
 
 fn read_open(file: File) -> io::Result<Vec<u8>> {
