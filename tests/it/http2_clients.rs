@@ -5,7 +5,7 @@ use h2::Reason;
 use http::{Request, Uri};
 
 use super::support::client::{exchange, tls_with};
-use super::support::http2::{Does, H2, H2_PLAIN, Http2World, ask, client, ok, read, to};
+use super::support::http2::{Does, H2, H2_PLAIN, Http2World, ask, client, ok, read, to, websocket};
 use super::support::origin::{Received, raw};
 use super::support::{CRM, EVIL, VALUE, World, reply, soon};
 
@@ -297,28 +297,6 @@ fn accept_of(key: &str) -> String {
     use sha1::Digest;
     let hash = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
     base64::engine::general_purpose::STANDARD.encode(hash)
-}
-
-type Opened = (u16, http::HeaderMap, h2::SendStream<Bytes>, h2::RecvStream);
-
-async fn websocket(client: &h2::client::SendRequest<Bytes>, host: &str, path: &str) -> Opened {
-    let mut client = soon(client.clone().ready()).await.expect("open");
-    soon(async {
-        // The proxy offers it in its first frame.
-        while !client.is_extended_connect_protocol_enabled() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    let mut request = to("CONNECT", host, path)
-        .header("sec-websocket-version", "13")
-        .header("x-key", "{secrets.crm.apiKey}")
-        .body(())
-        .expect("a request");
-    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
-    let (response, stream) = client.send_request(request, false).expect("sent");
-    let (head, content) = soon(response).await.expect("an answer").into_parts();
-    (head.status.as_u16(), head.headers, stream, content)
 }
 
 #[tokio::test]

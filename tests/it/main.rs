@@ -23,6 +23,7 @@ mod grpc;
 mod heads;
 mod hosts;
 mod http2_clients;
+mod http2_contents;
 mod http2_frames;
 mod http2_upstream;
 mod injection;

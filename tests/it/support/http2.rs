@@ -362,3 +362,27 @@ pub async fn read(response: h2::client::ResponseFuture) -> Result<Answered, h2::
 pub fn to(method: &str, host: &str, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(format!("https://{host}{path}"))
 }
+
+/// The status and fields of the answer, and both directions.
+pub type Opened = (u16, HeaderMap, SendStream<Bytes>, RecvStream);
+
+/// Asks for a WebSocket by extended CONNECT, with a reference in a field.
+pub async fn websocket(client: &h2::client::SendRequest<Bytes>, host: &str, path: &str) -> Opened {
+    let mut client = soon(client.clone().ready()).await.expect("open");
+    soon(async {
+        // The proxy offers it in its first frame.
+        while !client.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut request = to("CONNECT", host, path)
+        .header("sec-websocket-version", "13")
+        .header("x-key", "{secrets.crm.apiKey}")
+        .body(())
+        .expect("a request");
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let (response, stream) = client.send_request(request, false).expect("sent");
+    let (head, content) = soon(response).await.expect("an answer").into_parts();
+    (head.status.as_u16(), head.headers, stream, content)
+}
