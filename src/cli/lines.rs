@@ -171,16 +171,20 @@ mod tests {
             .map(|thread| {
                 let lines = Arc::clone(&lines);
                 std::thread::spawn(move || {
-                    (0..500).for_each(|number| lines.put(format!("{thread} {number}\n").as_bytes(), number % 97 == 0))
+                    for number in 0..500 {
+                        lines.put(format!("{thread} {number}\n").as_bytes(), number % 97 == 0);
+                    }
                 })
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-        let mut text = Vec::new();
-        while text.iter().filter(|byte| **byte == b'\n').count() < 2_000 {
-            text.extend(writes.recv_timeout(Duration::from_secs(30)).expect("more comes"));
+        for thread in threads {
+            thread.join().expect("no panic");
         }
-        let text = String::from_utf8(text).expect("text");
+        let mut text = String::new();
+        while text.lines().count() < 2_000 {
+            let more = writes.recv_timeout(Duration::from_secs(30)).expect("more comes");
+            text.push_str(&String::from_utf8(more).expect("text"));
+        }
         for thread in 0..4 {
             let own = text.lines().filter_map(|line| line.strip_prefix(&format!("{thread} ")));
             assert_eq!(own.collect::<Vec<_>>(), (0..500).map(|number| number.to_string()).collect::<Vec<_>>());

@@ -285,7 +285,7 @@ fn what_is_named_after_us_and_no_setting_is_left_alone_and_said() {
 fn a_ca_key_beside_its_certificate_is_remarked_on() {
     let config = with("[intercept]\nca_certificate = \"pki/ca.pem\"\nca_key = \"pki/ca-key.pem\"\n", &[]).expect("it is right");
     assert!(config.remarks[0].contains("never hand out or mount pki as a whole"), "{:?}", config.remarks);
-    assert_eq!(with("", &[]).expect("it is right").remarks, [String::new(); 0]);
+    assert!(with("", &[]).expect("it is right").remarks.is_empty());
 }
 
 #[test]

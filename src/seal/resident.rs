@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_and_does_not_show() {
-        for bytes in [b"x".as_slice(), b"hunter2-hunter2-hunter2", &[7; 64 * 1024]] {
+        for bytes in [b"x".as_slice(), b"hunter2-hunter2-hunter2", &vec![7; 64 * 1024]] {
             let resident = Resident::seal(&value(bytes)).expect("seals");
             assert_eq!(resident.open().expect("opens").expose(), bytes);
             assert!(bytes.len() < 8 || !resident.sealed.windows(8).any(|part| part == &bytes[..8]));

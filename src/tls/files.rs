@@ -35,7 +35,10 @@ pub(super) fn read_key(path: &Path) -> io::Result<Option<Result<Zeroizing<Vec<u8
 }
 
 /// A private key, and whether others have access to it.
-pub(super) fn read_key_and_mode(path: &Path) -> io::Result<Option<(Zeroizing<Vec<u8>>, Option<Exposed>)>> {
+pub(super) type KeyAndMode = (Zeroizing<Vec<u8>>, Option<Exposed>);
+
+/// A private key's file, whoever may read it.
+pub(super) fn read_key_and_mode(path: &Path) -> io::Result<Option<KeyAndMode>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
