@@ -1,8 +1,7 @@
 //! Which secrets were lately sent where, so that an echo in a later answer is noticed: a bounded set for
 //! each organization and origin. Values stay sealed in it.
 
-use std::hash::{BuildHasher, RandomState};
-use std::num::NonZeroUsize;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,42 +12,32 @@ use crate::inject::Sent;
 use crate::origin::Origin;
 use crate::secret::{OrganizationName, SecretName};
 
-/// Pairs of an organization and an origin that are kept, those that were used last: about 500 bytes each, and
-/// what the secrets take that were changed since.
-const PAIRS: usize = 4_096;
-/// Secrets of one pair. Each costs every answer of that origin some microseconds.
+/// Origins that are kept for an organization, those that were used last: about 500 bytes each, and what the
+/// secrets take that were changed since. No organization has another forget.
+const ORIGINS: usize = 256;
+/// Secrets of one origin. Each costs every answer of that origin some microseconds.
 const SECRETS: usize = 16;
 /// How long one is looked for after it was sent last.
 const SPAN: Duration = Duration::from_mins(10);
+/// So often what is too old is let go.
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// What was lately sent.
+#[derive(Default)]
 pub struct Lately {
-    /// Without this, nothing was ever sent, and nobody waits for the lock.
+    /// Without this, nothing was sent, and nobody waits for the lock.
     is_used: AtomicBool,
-    hasher: RandomState,
-    /// By the hash of organization and origin, so that nothing is copied to look one up.
-    pairs: Mutex<LruCache<u64, Pair>>,
+    kept: Mutex<Kept>,
 }
 
-struct Pair {
-    organization: OrganizationName,
-    origin: Origin,
-    /// The one that was sent last comes last.
-    sent: Vec<(Sent, Instant)>,
+#[derive(Default)]
+struct Kept {
+    organizations: HashMap<OrganizationName, LruCache<Origin, Pair>>,
+    swept_at: Option<Instant>,
 }
 
-impl Pair {
-    fn is(&self, organization: &OrganizationName, origin: &Origin) -> bool {
-        self.organization == *organization && self.origin == *origin
-    }
-}
-
-impl Default for Lately {
-    fn default() -> Self {
-        let pairs = LruCache::new(NonZeroUsize::new(PAIRS).unwrap_or(NonZeroUsize::MIN));
-        Self { is_used: AtomicBool::new(false), hasher: RandomState::new(), pairs: Mutex::new(pairs) }
-    }
-}
+/// What was sent to one origin, with when; what was sent last comes last.
+type Pair = Vec<(Sent, Instant)>;
 
 impl Lately {
     /// These go to `origin` for `organization`.
@@ -59,18 +48,21 @@ impl Lately {
     }
 
     fn sends_at(&self, now: Instant, (organization, origin): (&OrganizationName, &Origin), sent: &[Sent]) {
-        self.is_used.store(true, Ordering::Relaxed);
-        let key = self.hasher.hash_one((organization, origin));
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Pair { organization: organization.clone(), origin: origin.clone(), sent: Vec::new() };
-        let pair = pairs.get_or_insert_mut(key, new);
-        if !pair.is(organization, origin) {
-            *pair = new();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.sweep(now);
+        if !kept.organizations.contains_key(organization) {
+            kept.organizations.insert(organization.clone(), LruCache::unbounded());
         }
-        pair.sent.retain(|(other, at)| !sent.contains(other) && now.duration_since(*at) < SPAN);
-        pair.sent.extend(sent.iter().map(|sent| (sent.clone(), now)));
-        let surplus = pair.sent.len().saturating_sub(SECRETS);
-        pair.sent.drain(..surplus);
+        let Some(origins) = kept.organizations.get_mut(organization) else { return };
+        let pair = origins.get_or_insert_mut_ref(origin, Vec::new);
+        pair.retain(|(other, at)| !sent.contains(other) && now.duration_since(*at) < SPAN);
+        pair.extend(sent.iter().map(|sent| (sent.clone(), now)));
+        let surplus = pair.len().saturating_sub(SECRETS);
+        pair.drain(..surplus);
+        if origins.len() > ORIGINS {
+            origins.pop_lru();
+        }
+        self.is_used.store(true, Ordering::Relaxed);
     }
 
     /// Adds to `sent` what was lately sent there and `may` be known to whoever is answered. A secret that was
@@ -93,14 +85,35 @@ impl Lately {
         (organization, origin): (&OrganizationName, &Origin),
         may: impl Fn(&SecretName) -> bool,
     ) {
-        let key = self.hasher.hash_one((organization, origin));
-        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pair) = pairs.get(&key).filter(|pair| pair.is(organization, origin)) else { return };
-        for (other, at) in pair.sent.iter().rev() {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.sweep(now) && kept.organizations.is_empty() {
+            self.is_used.store(false, Ordering::Relaxed);
+        }
+        let Some(pair) = kept.organizations.get_mut(organization).and_then(|origins| origins.get(origin)) else { return };
+        for (other, at) in pair.iter().rev() {
             if now.duration_since(*at) < SPAN && !sent.contains(other) && may(&other.name) {
                 sent.push(other.clone());
             }
         }
+    }
+}
+
+impl Kept {
+    /// Lets go what is too old; whether it was time to look.
+    fn sweep(&mut self, now: Instant) -> bool {
+        let swept_at = *self.swept_at.get_or_insert(now);
+        if now.duration_since(swept_at) < SWEEP {
+            return false;
+        }
+        self.swept_at = Some(now);
+        self.organizations.retain(|_, origins| {
+            origins.iter_mut().for_each(|(_, pair)| pair.retain(|(_, at)| now.duration_since(*at) < SPAN));
+            let empty: Vec<Origin> =
+                origins.iter().filter(|(_, pair)| pair.is_empty()).map(|(origin, _)| origin.clone()).collect();
+            empty.iter().for_each(|origin| drop(origins.pop(origin)));
+            !origins.is_empty()
+        });
+        true
     }
 }
 
@@ -165,10 +178,33 @@ mod tests {
         lately.sends_at(now, (&home, &origin("a.example")), &many);
         let kept = names(&lately, now, (&home, &origin("a.example")));
         assert_eq!((kept.len(), kept[0].as_str(), kept[SECRETS - 1].as_str()), (SECRETS, "s18", "s3"));
-        for index in 0..PAIRS {
+        for index in 0..ORIGINS {
             lately.sends_at(now, (&home, &origin(&format!("h{index}.example"))), &many[..1]);
         }
         assert!(names(&lately, now, (&home, &origin("a.example"))).is_empty());
         assert_eq!(names(&lately, now, (&home, &origin("h0.example"))), ["s0"]);
+    }
+
+    #[test]
+    fn no_organization_has_another_forget() {
+        let (lately, now, home) = (Lately::default(), Instant::now(), OrganizationName::default());
+        let (acme, here) = (OrganizationName::parse("acme").expect("a name"), origin("a.example"));
+        lately.sends_at(now, (&home, &here), &[sent("ours")]);
+        for index in 0..5_000 {
+            lately.sends_at(now, (&acme, &origin(&format!("h{index}.example"))), &[sent("k")]);
+        }
+        assert_eq!(names(&lately, now, (&home, &here)), ["ours"]);
+    }
+
+    #[test]
+    fn what_is_too_old_is_let_go() {
+        let (lately, now, home) = (Lately::default(), Instant::now(), OrganizationName::default());
+        let secret: Arc<dyn Secret> = Arc::new(Sealed(AllowedDomains::default(), Limits::default()));
+        let one = Sent::new(SecretName::parse("one").expect("a name"), Arc::clone(&secret));
+        lately.sends_at(now, (&home, &origin("a.example")), &[one]);
+        // In the answer of somebody else, elsewhere.
+        assert!(names(&lately, now + SPAN, (&home, &origin("b.example"))).is_empty());
+        assert_eq!(Arc::strong_count(&secret), 1);
+        assert!(!lately.is_used.load(Ordering::Relaxed));
     }
 }

@@ -1,13 +1,14 @@
 //! The content of an answer on its way to the client while it still comes in: looked through and written
 //! anew, held back only as far as it may become a value.
 //!
-//! Values are in the clear only while there is something to look through: as soon as the upstream is waited
-//! for they are let go. What is found is written down at once.
+//! Values are in the clear only while there is something to look through: they are let go as soon as the upstream
+//! is waited for, and within two seconds where the client is. What is found is written down at once.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -24,6 +25,10 @@ use crate::upstream::{self, Returning};
 
 /// So much is looked through in one turn, in bytes.
 const TURN: usize = 16 * 1024;
+/// So much is kept of what came as long as nothing goes out, in bytes.
+const UNSENT: usize = 64 * 1024;
+/// Values that nobody looked for in this time are let go.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A content on its way.
 pub(super) struct Redacting {
@@ -35,7 +40,7 @@ pub(super) struct Redacting {
     /// What came and was not looked through.
     pending: VecDeque<Bytes>,
     /// What came as long as nothing went out, should it turn out not to be in its coding.
-    unsent: Option<Vec<Bytes>>,
+    unsent: Unsent,
     /// What it broke off with, behind what is pending.
     fault: Option<upstream::Error>,
     trailers: Option<HeaderMap>,
@@ -53,28 +58,85 @@ enum State {
     Written,
 }
 
+/// What came in a coding as long as nothing went out; `None` once something did, or too much came.
+struct Unsent(Option<Vec<u8>>);
+
+impl Unsent {
+    fn of(redaction: Option<&Redaction>) -> Self {
+        Self(redaction.filter(|redaction| redaction.is_coded()).map(|_| Vec::new()))
+    }
+
+    fn add(&mut self, piece: &[u8]) {
+        match &mut self.0 {
+            Some(bytes) if bytes.len() + piece.len() <= UNSENT => bytes.extend_from_slice(piece),
+            _ => self.0 = None,
+        }
+    }
+}
+
 /// What is looked for, opened when it is needed.
 pub(super) struct Keys {
     sent: Vec<Sent>,
     /// The first so many must open.
     own: usize,
-    open: Option<Needles>,
+    open: Arc<Mutex<Open>>,
     late: Option<Arc<Late>>,
 }
 
+/// Values in the clear.
+#[derive(Default)]
+struct Open {
+    needles: Option<Needles>,
+    /// Somebody sees to it that they are let go.
+    is_watched: bool,
+    /// They were looked for since he looked.
+    is_used: bool,
+}
+
 impl Keys {
-    pub(super) fn new((sent, own): (Vec<Sent>, usize), needles: Needles, late: Option<Arc<Late>>) -> Self {
-        Self { sent, own, open: Some(needles), late }
+    pub(super) fn new((sent, own): (Vec<Sent>, usize), needles: Option<Needles>, late: Option<Arc<Late>>) -> Self {
+        Self { sent, own, open: Arc::new(Mutex::new(Open { needles, ..Open::default() })), late }
     }
 
-    fn open(&mut self, report: &Report) -> Result<&Needles, Refusal> {
-        if self.late.as_ref().is_some_and(|late| late.add_sent_to(&mut self.sent)) {
-            self.open = None;
+    /// Does something with them.
+    fn with<T>(&mut self, report: &Report, work: impl FnOnce(&Needles) -> T) -> Result<T, Refusal> {
+        let is_more = self.late.as_ref().is_some_and(|late| late.add_sent_to(&mut self.sent));
+        let mut open = lock(&self.open);
+        open.is_used = true;
+        let needles = match open.needles.take().filter(|_| !is_more) {
+            Some(needles) => needles,
+            None => needles((&report.shared, report.told.caller()), &self.sent, self.own)?,
+        };
+        Ok(work(open.needles.insert(needles)))
+    }
+
+    fn let_go(&self) {
+        lock(&self.open).needles = None;
+    }
+
+    /// The client may not ask for more for long.
+    fn watch(&self) {
+        let mut open = lock(&self.open);
+        if open.needles.as_ref().is_some_and(|needles| !needles.is_empty()) && !open.is_watched {
+            open.is_watched = true;
+            tokio::spawn(let_go_when_idle(Arc::downgrade(&self.open)));
         }
-        if self.open.is_none() {
-            self.open = Some(needles((&report.shared, report.told.caller()), &self.sent, self.own)?);
+    }
+}
+
+fn lock(open: &Mutex<Open>) -> MutexGuard<'_, Open> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn let_go_when_idle(open: Weak<Mutex<Open>>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(open) = open.upgrade() else { return };
+        let mut open = lock(&open);
+        if open.needles.is_none() || !std::mem::take(&mut open.is_used) {
+            (open.needles, open.is_watched) = (None, false);
+            return;
         }
-        Ok(self.open.as_ref().expect("it was made a moment ago"))
     }
 }
 
@@ -98,11 +160,11 @@ impl Redacting {
     pub(super) fn new(content: Returning<Outgoing>, redaction: Option<Redaction>, keys: Keys, report: Report) -> Self {
         Self {
             content,
+            unsent: Unsent::of(redaction.as_ref()),
             redaction,
             keys,
             report,
             pending: VecDeque::new(),
-            unsent: Some(Vec::new()),
             fault: None,
             trailers: None,
             state: State::Reading,
@@ -145,7 +207,10 @@ impl Redacting {
             match self.turn() {
                 Ok(None) => {}
                 Ok(Some(bytes)) if bytes.is_empty() => continue,
-                Ok(Some(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Ok(Some(bytes)) => {
+                    self.keys.watch();
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
                 Err(fault) => return self.break_off(fault),
             }
             if let Some(fault) = self.fault.take() {
@@ -177,11 +242,11 @@ impl Redacting {
     /// The upstream is waited for: whatever can be read goes out first, and no value stays in the clear.
     fn wait(&mut self) -> Polled {
         let flushed = self.redaction.as_mut().map(Redaction::flush).unwrap_or_default();
+        self.keys.let_go();
         if flushed.is_empty() {
-            self.keys.open = None;
             return Poll::Pending;
         }
-        self.unsent = None;
+        self.unsent.0 = None;
         Poll::Ready(Some(Ok(Frame::data(flushed.into()))))
     }
 
@@ -215,40 +280,37 @@ impl Redacting {
     }
 
     fn look(&mut self, piece: Bytes, is_last: bool) -> Result<Bytes, BoxError> {
-        let needles = self.keys.open(&self.report)?;
         let Some(redaction) = &mut self.redaction else { return Ok(piece) };
-        let (before, known) = (self.found.count, self.found.names.len());
-        let passed = redaction.push(needles, &piece, is_last, &mut self.found);
+        let (before, known, found) = (self.found.count, self.found.names.len(), &mut self.found);
+        let passed = self.keys.with(&self.report, |needles| redaction.push(needles, &piece, is_last, found))?;
         if self.found.count > before {
             self.report.shared.measures.redacted(Part::Body, self.found.count - before);
         }
         if self.found.names.len() > known {
             self.report.found(&self.found.names[known..], Part::Body);
         }
-        if let Some(unsent) = &mut self.unsent {
-            unsent.push(piece.clone());
-        }
+        self.unsent.add(&piece);
         let bytes = match passed {
             Ok(Passed::AsItIs(length)) => piece.slice(..length),
             Ok(Passed::Written(written)) => written.into(),
             Err(_) => return self.as_it_came(),
         };
         if !bytes.is_empty() {
-            self.unsent = None;
+            self.unsent.0 = None;
         }
         Ok(bytes)
     }
 
     /// A content that is not in its coding goes on as it came, as long as nothing of it was written anew.
     fn as_it_came(&mut self) -> Result<Bytes, BoxError> {
-        let Some(unsent) = self.unsent.take() else {
+        let Some(unsent) = self.unsent.0.take() else {
             let detail =
                 "The upstream's answer is not in the coding that its Content-Encoding names, or decodes to far too much.";
             return Err(Refusal::new(inject::Code::UpstreamProtocol, detail).into());
         };
         self.report.shared.measures.unredacted(Unsearched::Coding);
         self.redaction = None;
-        Ok(unsent.concat().into())
+        Ok(unsent.into())
     }
 
     /// Cleans the trailers, once the content is through.
@@ -256,8 +318,9 @@ impl Redacting {
         if let Some(mut trailers) = self.trailers.take() {
             let mut found = Found::default();
             trailers = cleaned(trailers);
-            trailers = inject::redact_fields(self.keys.open(&self.report)?, &trailers, &mut found).unwrap_or(trailers);
-            if self.found.count > 0 {
+            let redacted = self.keys.with(&self.report, |needles| inject::redact_fields(needles, &trailers, &mut found))?;
+            trailers = redacted.unwrap_or(trailers);
+            if self.found.count > 0 || self.redaction.as_ref().is_some_and(Redaction::is_coded) {
                 remove_digests(&mut trailers);
             }
             self.report.shared.measures.redacted(Part::Head, found.count);
@@ -266,7 +329,42 @@ impl Redacting {
             }
             self.trailers = Some(trailers);
         }
-        self.keys.open = None;
+        self.keys.let_go();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::{Secret, Unavailable};
+    use crate::secret::{AllowedDomains, Limits, SecretValue};
+
+    struct Opens(AllowedDomains, Limits);
+
+    impl Secret for Opens {
+        fn allowed_domains(&self) -> &AllowedDomains {
+            &self.0
+        }
+        fn limits(&self) -> &Limits {
+            &self.1
+        }
+        fn open(&self) -> Result<SecretValue, Unavailable> {
+            Ok(SecretValue::new(b"value-of-once".to_vec()).expect("a value"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_are_let_go_where_nobody_asks_for_more() {
+        let secret = Arc::new(Opens(AllowedDomains::default(), Limits::default()));
+        let sent = vec![Sent::new(SecretName::parse("k").expect("a name"), secret)];
+        let needles = Needles::of(&sent, 1, &|_| None).expect("it opens");
+        let keys = Keys::new((sent, 1), Some(needles), None);
+        lock(&keys.open).is_used = true;
+        keys.watch();
+        tokio::time::sleep(IDLE / 2).await;
+        assert!(lock(&keys.open).needles.is_some());
+        tokio::time::sleep(IDLE * 2).await;
+        assert!(lock(&keys.open).needles.is_none() && !lock(&keys.open).is_watched);
     }
 }

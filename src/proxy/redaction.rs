@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, ETAG, HeaderValue};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, StatusCode};
 use http_body::Body;
@@ -37,12 +37,15 @@ const HELD: u64 = 64 * 1024;
 /// For so long. What comes slower streams.
 const HOLD: Duration = Duration::from_millis(100);
 /// Fields that tell of the very bytes of a content.
-const DIGESTS: [HeaderName; 4] = [
+const DIGESTS: [HeaderName; 5] = [
     HeaderName::from_static("content-md5"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("x-goog-hash"),
 ];
+/// And those that begin so.
+const CHECKSUMS: &str = "x-amz-checksum-";
 
 /// Each secret that was found, and where.
 pub(super) type Redacted = Vec<(SecretName, Part)>;
@@ -120,14 +123,14 @@ impl Watch {
         let redaction = Redaction::new(&readable, &self.needles, instead);
         if keeps_length || length.is_none_or(|length| length > HELD) || self.late.is_some() {
             if !keeps_length {
-                parts.headers.remove(CONTENT_LENGTH);
+                streams_anew(&mut parts.headers, readable.is_coded());
             }
             let redacting = self.redacting(visit, parts.status, content, Some(redaction));
             return Answer::redacting(redacting.keeping_length(keeps_length));
         }
         let held = Held::take(&mut content).await;
         if !held.is_whole {
-            parts.headers.remove(CONTENT_LENGTH);
+            streams_anew(&mut parts.headers, readable.is_coded());
             let redacting = self.redacting(visit, parts.status, content, Some(redaction));
             return Answer::redacting(redacting.begun(held.pieces, held.fault));
         }
@@ -145,7 +148,7 @@ impl Watch {
         let content = match written {
             Ok(written) if found.count > 0 => {
                 parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(written.len()));
-                remove_digests(&mut parts.headers);
+                becomes_another(&mut parts.headers);
                 trailers.iter_mut().for_each(remove_digests);
                 vec![Bytes::from(written)]
             }
@@ -175,7 +178,8 @@ impl Watch {
         redaction: Option<Redaction>,
     ) -> Redacting {
         let report = Report { shared: Arc::clone(&visit.door.shared), told: Told::of(visit), status };
-        let keys = Keys::new((self.sent, self.own), self.needles, self.late);
+        let needles = redaction.is_some().then_some(self.needles);
+        let keys = Keys::new((self.sent, self.own), needles, self.late);
         Redacting::new(content, redaction, keys, report)
     }
 }
@@ -205,6 +209,31 @@ pub(super) fn needles((shared, caller): (&Shared, &Caller), sent: &[Sent], own: 
 pub(super) fn remove_digests(fields: &mut HeaderMap) {
     for name in &DIGESTS {
         fields.remove(name);
+    }
+    while let Some(name) = fields.keys().find(|name| name.as_str().starts_with(CHECKSUMS)).cloned() {
+        fields.remove(name);
+    }
+}
+
+/// A content goes out as it comes in; one in a coding is encoded anew, whatever is found.
+fn streams_anew(fields: &mut HeaderMap, is_coded: bool) {
+    fields.remove(CONTENT_LENGTH);
+    if is_coded {
+        becomes_another(fields);
+    }
+}
+
+/// Its bytes are not the upstream's: no part of those fits them, and nothing tells of them. The entity tag of a
+/// content that the upstream offers in parts becomes a weak one, with which nobody may ask for a part; others stay,
+/// as clients send them back to change only what they know (If-Match).
+fn becomes_another(fields: &mut HeaderMap) {
+    remove_digests(fields);
+    if fields.remove(ACCEPT_RANGES).is_none_or(|ranges| ranges == "none") {
+        return;
+    }
+    let weak = fields.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
+    if let Some(weak) = weak.and_then(|tag| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok()) {
+        fields.insert(ETAG, weak);
     }
 }
 

@@ -3,9 +3,12 @@
 //!
 //! A frame of up to 16 KiB goes on as one frame; of a longer one, what is decided goes on as it comes, in
 //! fragments of its message. Binary messages, and frames that no upstream may send (masked ones), are passed on
-//! as they are. Whoever stops it finds it between two frames.
+//! as they are. Whoever stops it finds it between two frames. Values are in the clear only while there is something
+//! to look through, and neither side is waited for.
 
-use std::sync::{Mutex, PoisonError};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BytesMut};
 use http::StatusCode;
@@ -15,7 +18,7 @@ use tokio::sync::Notify;
 use super::context::Shared;
 use super::late::Told;
 use super::socket_frames::{self as frames, Head, Opcode};
-use crate::inject::{Found, Needles, Part, Passed, Redaction, Sent};
+use crate::inject::{Found, LEAST, Needles, Part, Passed, Redaction, Sent};
 use crate::secret::SecretName;
 
 /// One read, and the longest frame that is waited for, in bytes.
@@ -25,19 +28,27 @@ const MOST: usize = 32;
 
 /// The secrets that went out on one connection.
 #[derive(Default)]
-pub(super) struct Values(Mutex<Vec<Sent>>);
+pub(super) struct Values(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    sent: Vec<Sent>,
+    /// How often there were more.
+    revision: u64,
+}
 
 impl Values {
     pub(super) fn add(&self, sent: &[Sent]) {
-        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        values.retain(|known| !sent.contains(known));
-        values.extend_from_slice(sent);
-        let surplus = values.len().saturating_sub(MOST);
-        values.drain(..surplus);
+        let mut known = self.known();
+        known.sent.retain(|one| !sent.contains(one));
+        known.sent.extend_from_slice(sent);
+        let surplus = known.sent.len().saturating_sub(MOST);
+        known.sent.drain(..surplus);
+        known.revision += 1;
     }
 
-    fn all(&self) -> Vec<Sent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,10 +66,12 @@ pub(super) type Opening<'s> = dyn Fn(Vec<Sent>) -> Option<Needles> + Sync + 's;
 
 /// A text message on its way.
 struct Message {
-    needles: Needles,
     redaction: Redaction,
     has_begun: bool,
 }
+
+/// Values in the clear, and of which revision they are.
+type Open = Option<(Needles, u64)>;
 
 /// One direction of a connection.
 struct Inward<'s, C, U> {
@@ -67,6 +80,7 @@ struct Inward<'s, C, U> {
     client: WriteHalf<C>,
     bytes: BytesMut,
     message: Option<Message>,
+    open: Open,
     found: Found,
 }
 
@@ -82,7 +96,8 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut inward = Inward { echoes, upstream, client, bytes: BytesMut::new(), message: None, found: Found::default() };
+    let (bytes, found) = (BytesMut::new(), Found::default());
+    let mut inward = Inward { echoes, upstream, client, bytes, message: None, open: None, found };
     loop {
         let Some(head) = Head::read(&inward.bytes).ok()? else {
             let more = tokio::select! {
@@ -106,7 +121,7 @@ where
 {
     async fn read(&mut self) -> Option<usize> {
         self.bytes.reserve(READ);
-        self.upstream.read_buf(&mut self.bytes).await.ok()
+        waited(&mut self.open, self.upstream.read_buf(&mut self.bytes)).await.ok()
     }
 
     /// The rest of a frame that has to be whole.
@@ -114,14 +129,41 @@ where
         (self.read().await? > 0).then_some(())
     }
 
+    async fn write(&mut self, bytes: &[u8]) -> Option<()> {
+        waited(&mut self.open, self.client.write_all(bytes)).await.ok()
+    }
+
+    async fn flush(&mut self) -> Option<()> {
+        waited(&mut self.open, self.client.flush()).await.ok()
+    }
+
     async fn frame(&mut self, head: Head) -> Option<()> {
         if head.opcode == Opcode::Text && head.mask.is_none() {
-            let needles = (self.echoes.needles)(self.echoes.values.all())?;
-            let message = Message { needles, redaction: Redaction::of_text(), has_begun: false };
-            self.message = Some(message).filter(|message| !message.needles.is_empty());
+            self.message = Some(Message { redaction: Redaction::of_text(), has_begun: false });
         }
         let is_text = matches!(head.opcode, Opcode::Text | Opcode::Continuation) && self.message.is_some();
-        if is_text && head.mask.is_none() { self.text(head).await } else { self.pass(head).await }
+        if is_text && head.mask.is_none() && !self.holds_nothing(head)? {
+            return self.text(head).await;
+        }
+        self.pass(head).await
+    }
+
+    /// Whether a frame of the message that is open came whole and holds no value: nothing was sent, or it is too
+    /// short for any.
+    fn holds_nothing(&mut self, head: Head) -> Option<bool> {
+        let is_whole = self.bytes.len() as u64 >= head.payload.saturating_add(head.length as u64);
+        if !is_whole || self.message.as_ref().is_none_or(|message| !message.redaction.is_idle()) {
+            return Some(false);
+        }
+        let is_short = head.opcode == Opcode::Text && head.is_final && head.payload < LEAST as u64;
+        if !is_short {
+            self.open()?;
+            if self.open.as_ref().is_none_or(|(needles, _)| !needles.is_empty()) {
+                return Some(false);
+            }
+        }
+        self.message = self.message.take().filter(|_| !head.is_final).map(|message| Message { has_begun: true, ..message });
+        Some(true)
     }
 
     /// Passes a frame on as it comes.
@@ -132,11 +174,11 @@ where
                 self.more().await?;
             }
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(self.bytes.len());
-            self.client.write_all(&self.bytes[..count]).await.ok()?;
-            self.bytes.advance(count);
+            let piece = self.bytes.split_to(count);
+            self.write(&piece).await?;
             left -= count as u64;
         }
-        self.client.flush().await.ok()
+        self.flush().await
     }
 
     /// Sends what is decided of a text message on.
@@ -151,9 +193,9 @@ where
             let piece = self.bytes.split_to(whole);
             left -= whole as u64;
             let is_last = left == 0 && head.is_final;
-            if let Some(frame) = self.redacted(&piece, is_last) {
-                self.client.write_all(&frame).await.ok()?;
-                self.client.flush().await.ok()?;
+            if let Some(frame) = self.redacted(&piece, is_last)? {
+                self.write(&frame).await?;
+                self.flush().await?;
             }
             if left == 0 {
                 return Some(());
@@ -161,12 +203,25 @@ where
         }
     }
 
-    /// The frame for a piece of the message that is open, if anything is to be sent.
-    fn redacted(&mut self, piece: &[u8], is_last: bool) -> Option<Vec<u8>> {
-        let message = self.message.as_mut()?;
+    /// Opens what is looked for, unless that was done a moment ago and nothing went out since.
+    fn open(&mut self) -> Option<()> {
+        let known = self.echoes.values.known();
+        if self.open.as_ref().is_none_or(|(_, revision)| *revision != known.revision) {
+            let (sent, revision) = (known.sent.clone(), known.revision);
+            drop(known);
+            self.open = Some(((self.echoes.needles)(sent)?, revision));
+        }
+        Some(())
+    }
+
+    /// The frame for a piece of the message that is open, if anything is to be sent; `None` if nothing can be
+    /// looked for.
+    fn redacted(&mut self, piece: &[u8], is_last: bool) -> Option<Option<Vec<u8>>> {
+        self.open()?;
+        let ((needles, _), message) = (self.open.as_ref()?, self.message.as_mut()?);
         let (before, known) = (self.found.count, self.found.names.len());
         // A text without codings decodes.
-        let passed = message.redaction.push(&message.needles, piece, is_last, &mut self.found).ok()?;
+        let passed = message.redaction.push(needles, piece, is_last, &mut self.found).ok()?;
         let payload = match &passed {
             Passed::AsItIs(length) => &piece[..*length],
             Passed::Written(written) => written,
@@ -178,7 +233,7 @@ where
         }
         self.echoes.shared.measures.redacted(Part::Message, self.found.count - before);
         self.tell(known);
-        frame
+        Some(frame)
     }
 
     /// Writes down what was found, each secret once for a connection.
@@ -188,4 +243,17 @@ where
             self.echoes.told.echoed(self.echoes.shared, &names, StatusCode::SWITCHING_PROTOCOLS);
         }
     }
+}
+
+/// Waits for `work`, with no value in the clear meanwhile.
+async fn waited<T>(open: &mut Open, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            *open = None;
+        }
+        polled
+    })
+    .await
 }

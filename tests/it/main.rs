@@ -36,6 +36,7 @@ mod pages;
 mod people;
 mod proxy_protocol;
 mod redaction;
+mod redaction_bounds;
 mod refusals;
 mod reload;
 mod responses;

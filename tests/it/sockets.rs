@@ -31,7 +31,7 @@ async fn open(world: &World, fields: &str) -> TlsStream<TcpStream> {
 }
 
 /// A client's frame: final or not, its opcode, its payload.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     if payload.len() < 126 {
         frame.push(0x80 | u8::try_from(payload.len()).expect("short"));
@@ -45,7 +45,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The next frame that comes: its first byte, its payload without a mask, and its bytes.
-async fn next<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> (u8, Vec<u8>, Vec<u8>) {
+pub async fn next<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> (u8, Vec<u8>, Vec<u8>) {
     fn length(bytes: &[u8]) -> Option<(usize, usize, bool)> {
         let [_, second, rest @ ..] = bytes else { return None };
         let masked = second & 0x80 != 0;

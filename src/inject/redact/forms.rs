@@ -37,8 +37,9 @@ pub(super) enum Kind {
 
 /// How a writer of JSON escapes beyond what it must (RFC 8259 section 7).
 struct Json {
-    /// Characters that it writes as `\uXXXX`.
+    /// Characters that it writes as `\uXXXX`, and whether with capitals.
     also: &'static [u8],
+    also_upper: bool,
     /// And whatever is not ASCII.
     ascii_only: bool,
     upper: bool,
@@ -46,37 +47,47 @@ struct Json {
     slash: bool,
 }
 
-const JSON: [Json; 8] = [
+const JSON: [Json; 11] = [
     // JavaScript, Rust, Ruby, jq.
-    Json { also: b"", ascii_only: false, upper: false, slash: false },
+    Json { also: b"", also_upper: false, ascii_only: false, upper: false, slash: false },
     // Python.
-    Json { also: b"", ascii_only: true, upper: false, slash: false },
+    Json { also: b"", also_upper: false, ascii_only: true, upper: false, slash: false },
     // PHP, and with JSON_UNESCAPED_UNICODE.
-    Json { also: b"", ascii_only: true, upper: false, slash: true },
-    Json { also: b"", ascii_only: false, upper: false, slash: true },
+    Json { also: b"", also_upper: false, ascii_only: true, upper: false, slash: true },
+    Json { also: b"", also_upper: false, ascii_only: false, upper: false, slash: true },
     // Go, Rails.
-    Json { also: b"<>&", ascii_only: false, upper: false, slash: false },
+    Json { also: b"<>&", also_upper: false, ascii_only: false, upper: false, slash: false },
     // Gson.
-    Json { also: b"<>&='", ascii_only: false, upper: false, slash: false },
+    Json { also: b"<>&='", also_upper: false, ascii_only: false, upper: false, slash: false },
     // .NET.
-    Json { also: b"\"&'+<>`", ascii_only: true, upper: true, slash: false },
+    Json { also: b"\"&'+<>`", also_upper: true, ascii_only: true, upper: true, slash: false },
+    // PHP with JSON_HEX_*, as Symfony has it; with JSON_UNESCAPED_UNICODE, and with JSON_UNESCAPED_SLASHES.
+    Json { also: b"\"&'<>", also_upper: true, ascii_only: true, upper: false, slash: true },
+    Json { also: b"\"&'<>", also_upper: true, ascii_only: false, upper: false, slash: true },
+    Json { also: b"\"&'<>", also_upper: true, ascii_only: true, upper: false, slash: false },
     // What we write ourselves.
-    Json { also: b"", ascii_only: true, upper: true, slash: false },
+    Json { also: b"", also_upper: true, ascii_only: true, upper: true, slash: false },
 ];
 
-/// How HTML and XML write a quote, an apostrophe and a plus.
-const HTML: [[&str; 3]; 7] = [
-    ["&quot;", "&#39;", "+"],
-    ["&quot;", "&#x27;", "+"],
-    ["&quot;", "&apos;", "+"],
-    ["&quot;", "'", "+"],
-    ["&#34;", "&#39;", "+"],
-    ["&#34;", "&#39;", "&#43;"],
-    ["\"", "'", "+"],
+/// How HTML and XML write a quote, an apostrophe, a plus, a slash, an equals sign and a backtick.
+const HTML: [[&str; 6]; 11] = [
+    ["&quot;", "&#39;", "+", "/", "=", "`"],
+    ["&quot;", "&#x27;", "+", "/", "=", "`"],
+    ["&quot;", "&apos;", "+", "/", "=", "`"],
+    // PHP.
+    ["&quot;", "&#039;", "+", "/", "=", "`"],
+    ["&quot;", "'", "+", "/", "=", "`"],
+    ["&#34;", "&#39;", "+", "/", "=", "`"],
+    ["&#34;", "&#39;", "&#43;", "/", "=", "`"],
+    ["\"", "'", "+", "/", "=", "`"],
+    // Mustache, Handlebars, and what OWASP advises.
+    ["&quot;", "&#39;", "+", "&#x2F;", "&#x3D;", "&#x60;"],
+    ["&quot;", "&#x27;", "+", "/", "&#x3D;", "&#x60;"],
+    ["&quot;", "&#x27;", "+", "&#x2F;", "=", "`"],
 ];
 
 /// What percent-encoding leaves as it is beside letters and digits; whether a space is a plus; lower case.
-const PERCENT: [(&[u8], bool, bool); 7] = [
+const PERCENT: [(&[u8], bool, bool); 13] = [
     // RFC 3986.
     (b"-._~", false, false),
     (b"-._~", false, true),
@@ -84,10 +95,18 @@ const PERCENT: [(&[u8], bool, bool); 7] = [
     (b"*-._", true, false),
     (b"-._~", true, false),
     (b"*-._", true, true),
+    // PHP, and .NET in both ways.
+    (b"-._", true, false),
+    (b"-._!()*", true, false),
+    (b"-._!()*", true, true),
     // encodeURIComponent.
     (b"-._~!'()*", false, false),
-    // What may stand in a path or query anyway.
+    // Paths as Python and Go write them.
+    (b"-._~/", false, false),
+    (b"-._~$&+=:@", false, false),
+    // What may stand in a path or query anyway; encodeURI.
     (b"-._~!$&'()*+,;=:@/?", false, false),
+    (b"-._~!$&'()*+,;=:@/?#", false, false),
 ];
 
 /// The forms of a value, each once; none of one that is too short. `url_encoded`: an upstream may decode
@@ -160,7 +179,7 @@ fn json(text: &str, style: &Json) -> Plaintext {
     let mut written = Plaintext::new(Vec::with_capacity(text.len() * 6));
     for char in text.chars() {
         match char {
-            char if char.is_ascii() && style.also.contains(&(char as u8)) => unit(&mut written, char as u16, style.upper),
+            char if char.is_ascii() && style.also.contains(&(char as u8)) => unit(&mut written, char as u16, style.also_upper),
             '"' | '\\' => written.extend_from_slice(&[b'\\', char as u8]),
             '/' if style.slash => written.extend_from_slice(b"\\/"),
             '\n' => written.extend_from_slice(b"\\n"),
@@ -189,7 +208,7 @@ fn unit(written: &mut Plaintext, unit: u16, upper: bool) {
     written.extend_from_slice(&digits);
 }
 
-fn html(value: &[u8], [quote, apostrophe, plus]: &[&str; 3]) -> Plaintext {
+fn html(value: &[u8], [quote, apostrophe, plus, slash, equals, backtick]: &[&str; 6]) -> Plaintext {
     let mut written = Plaintext::new(Vec::with_capacity(value.len() * 6));
     for byte in value {
         let text: &[u8] = match byte {
@@ -199,6 +218,9 @@ fn html(value: &[u8], [quote, apostrophe, plus]: &[&str; 3]) -> Plaintext {
             b'"' => quote.as_bytes(),
             b'\'' => apostrophe.as_bytes(),
             b'+' => plus.as_bytes(),
+            b'/' => slash.as_bytes(),
+            b'=' => equals.as_bytes(),
+            b'`' => backtick.as_bytes(),
             byte => std::slice::from_ref(byte),
         };
         written.extend_from_slice(text);
@@ -271,6 +293,25 @@ mod tests {
             "a%22%3C&+%20/'%C3%A9=~z",
         ] {
             assert!(found.iter().any(|form| form == wanted), "{wanted} in {found:#?}");
+        }
+    }
+
+    #[test]
+    fn writers_of_paths_pages_and_forms_have_forms_of_their_own() {
+        for (value, wanted) in [
+            ("wJalr/K7MD+bPx==", &["wJalr/K7MD%2BbPx%3D%3D", "wJalr%2FK7MD+bPx==", "wJalr&#x2F;K7MD+bPx&#x3D;&#x3D;"][..]),
+            ("it's a key=`/", &["it&#039;s a key=`/", "it&#x27;s a key&#x3D;&#x60;/", "it&#x27;s a key=`&#x2F;"]),
+            (
+                "p&ss/w0rd<1\u{e9}",
+                &["p\\u0026ss\\/w0rd\\u003C1\\u00e9", "p\\u0026ss\\/w0rd\\u003C1\u{e9}", "p\\u0026ss/w0rd\\u003C1\\u00e9"],
+            ),
+            ("a b*c~d!e#f", &["a+b%2Ac%7Ed%21e%23f", "a+b*c%7Ed!e%23f", "a%20b*c~d!e#f"]),
+            ("a b*c~d!e/f", &["a+b*c%7ed!e%2ff"]),
+        ] {
+            let found = texts(value.as_bytes(), false);
+            for wanted in wanted {
+                assert!(found.iter().any(|form| form == wanted), "{wanted} in {found:#?}");
+            }
         }
     }
 

@@ -31,10 +31,15 @@ impl Passage {
         Self { instead, pending: Zeroizing::default(), tail: None, json, last: 0, is_inner: false }
     }
 
+    /// Whether nothing is kept back.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.tail.is_none()
+    }
+
     /// Takes a piece that holds nothing: how much of it goes on as it is. `None`, and nothing was done, if it
     /// has to be written anew.
     pub(super) fn pass_by(&mut self, needles: &Needles, piece: &[u8], is_last: bool) -> Option<usize> {
-        if !self.pending.is_empty() || self.tail.is_some() {
+        if !self.is_idle() {
             return None;
         }
         let Next::Nothing(from) = needles.next(piece, 0, is_last, &mut Cursor::default()) else { return None };

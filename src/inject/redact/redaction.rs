@@ -68,6 +68,16 @@ impl Redaction {
         Self { passage: Passage::new(Instead::Reference, None), coded: None }
     }
 
+    /// Whether it is encoded anew.
+    pub fn is_coded(&self) -> bool {
+        self.coded.is_some()
+    }
+
+    /// Whether nothing is kept back.
+    pub fn is_idle(&self) -> bool {
+        self.passage.is_idle()
+    }
+
     /// Takes the next piece; `is_last`: the content ends with it.
     pub fn push(&mut self, needles: &Needles, piece: &[u8], is_last: bool, found: &mut Found) -> Result<Passed, Undecodable> {
         let Some(coded) = &mut self.coded else {
