@@ -110,7 +110,9 @@ impl Kept {
             origins.iter_mut().for_each(|(_, pair)| pair.retain(|(_, at)| now.duration_since(*at) < SPAN));
             let empty: Vec<Origin> =
                 origins.iter().filter(|(_, pair)| pair.is_empty()).map(|(origin, _)| origin.clone()).collect();
-            empty.iter().for_each(|origin| drop(origins.pop(origin)));
+            for origin in &empty {
+                origins.pop(origin);
+            }
             !origins.is_empty()
         });
         true

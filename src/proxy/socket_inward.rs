@@ -193,7 +193,8 @@ where
             let piece = self.bytes.split_to(whole);
             left -= whole as u64;
             let is_last = left == 0 && head.is_final;
-            if let Some(frame) = self.redacted(&piece, is_last)? {
+            let frame = self.redacted(&piece, is_last)?;
+            if !frame.is_empty() {
                 self.write(&frame).await?;
                 self.flush().await?;
             }
@@ -214,9 +215,9 @@ where
         Some(())
     }
 
-    /// The frame for a piece of the message that is open, if anything is to be sent; `None` if nothing can be
-    /// looked for.
-    fn redacted(&mut self, piece: &[u8], is_last: bool) -> Option<Option<Vec<u8>>> {
+    /// The frame for a piece of the message that is open, empty if nothing is to be sent; `None` if it cannot be
+    /// looked through.
+    fn redacted(&mut self, piece: &[u8], is_last: bool) -> Option<Vec<u8>> {
         self.open()?;
         let ((needles, _), message) = (self.open.as_ref()?, self.message.as_mut()?);
         let (before, known) = (self.found.count, self.found.names.len());
@@ -226,8 +227,11 @@ where
             Passed::AsItIs(length) => &piece[..*length],
             Passed::Written(written) => written,
         };
-        let frame = (is_last || !payload.is_empty()).then(|| frames::unmasked_text(payload, !message.has_begun, is_last));
-        message.has_begun |= frame.is_some();
+        let mut frame = Vec::new();
+        if is_last || !payload.is_empty() {
+            frame = frames::unmasked_text(payload, !message.has_begun, is_last);
+            message.has_begun = true;
+        }
         if is_last {
             self.message = None;
         }

@@ -38,8 +38,7 @@ pub(super) enum Kind {
 /// How a writer of JSON escapes beyond what it must (RFC 8259 section 7).
 struct Json {
     /// Characters that it writes as `\uXXXX`, and whether with capitals.
-    also: &'static [u8],
-    also_upper: bool,
+    also: (&'static [u8], bool),
     /// And whatever is not ASCII.
     ascii_only: bool,
     upper: bool,
@@ -49,24 +48,24 @@ struct Json {
 
 const JSON: [Json; 11] = [
     // JavaScript, Rust, Ruby, jq.
-    Json { also: b"", also_upper: false, ascii_only: false, upper: false, slash: false },
+    Json { also: (b"", false), ascii_only: false, upper: false, slash: false },
     // Python.
-    Json { also: b"", also_upper: false, ascii_only: true, upper: false, slash: false },
+    Json { also: (b"", false), ascii_only: true, upper: false, slash: false },
     // PHP, and with JSON_UNESCAPED_UNICODE.
-    Json { also: b"", also_upper: false, ascii_only: true, upper: false, slash: true },
-    Json { also: b"", also_upper: false, ascii_only: false, upper: false, slash: true },
+    Json { also: (b"", false), ascii_only: true, upper: false, slash: true },
+    Json { also: (b"", false), ascii_only: false, upper: false, slash: true },
     // Go, Rails.
-    Json { also: b"<>&", also_upper: false, ascii_only: false, upper: false, slash: false },
+    Json { also: (b"<>&", false), ascii_only: false, upper: false, slash: false },
     // Gson.
-    Json { also: b"<>&='", also_upper: false, ascii_only: false, upper: false, slash: false },
+    Json { also: (b"<>&='", false), ascii_only: false, upper: false, slash: false },
     // .NET.
-    Json { also: b"\"&'+<>`", also_upper: true, ascii_only: true, upper: true, slash: false },
+    Json { also: (b"\"&'+<>`", true), ascii_only: true, upper: true, slash: false },
     // PHP with JSON_HEX_*, as Symfony has it; with JSON_UNESCAPED_UNICODE, and with JSON_UNESCAPED_SLASHES.
-    Json { also: b"\"&'<>", also_upper: true, ascii_only: true, upper: false, slash: true },
-    Json { also: b"\"&'<>", also_upper: true, ascii_only: false, upper: false, slash: true },
-    Json { also: b"\"&'<>", also_upper: true, ascii_only: true, upper: false, slash: false },
+    Json { also: (b"\"&'<>", true), ascii_only: true, upper: false, slash: true },
+    Json { also: (b"\"&'<>", true), ascii_only: false, upper: false, slash: true },
+    Json { also: (b"\"&'<>", true), ascii_only: true, upper: false, slash: false },
     // What we write ourselves.
-    Json { also: b"", also_upper: true, ascii_only: true, upper: true, slash: false },
+    Json { also: (b"", true), ascii_only: true, upper: true, slash: false },
 ];
 
 /// How HTML and XML write a quote, an apostrophe, a plus, a slash, an equals sign and a backtick.
@@ -179,7 +178,7 @@ fn json(text: &str, style: &Json) -> Plaintext {
     let mut written = Plaintext::new(Vec::with_capacity(text.len() * 6));
     for char in text.chars() {
         match char {
-            char if char.is_ascii() && style.also.contains(&(char as u8)) => unit(&mut written, char as u16, style.also_upper),
+            char if char.is_ascii() && style.also.0.contains(&(char as u8)) => unit(&mut written, char as u16, style.also.1),
             '"' | '\\' => written.extend_from_slice(&[b'\\', char as u8]),
             '/' if style.slash => written.extend_from_slice(b"\\/"),
             '\n' => written.extend_from_slice(b"\\n"),
