@@ -8,6 +8,7 @@
 //! directory/store.lock    held as long as the store is open
 //! directory/store.mark    how far the store must reach (`mark`)
 //! directory/store.opening what lay in store/ before the last opening that did not succeed
+//! directory/store.begun-anew-TIME  what was there when a store in which nothing was acknowledged did not open
 //! directory/store/        sled's files
 //!   key \0 chunk number   -> version (8 bytes) and count of chunks (4), before the first; then bytes
 //!   \0revision            -> the version given last
@@ -176,7 +177,7 @@ impl Owner {
         // One that begins with another adds nothing.
         prefixes.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
         let found: Result<Vec<_>, _> = prefixes.iter().map(|prefix| page(&self.files.db, prefix, None, usize::MAX)).collect();
-        Ok(found?.concat())
+        Ok(found?.into_iter().flatten().collect())
     }
 
     fn carry_out(&mut self, writes: &[Write]) -> Result<u64, StoreError> {

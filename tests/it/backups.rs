@@ -188,3 +188,13 @@ async fn what_was_damaged_when_the_backup_was_made_is_named_and_restored_only_wh
     world.proxy.start_again().await;
     world.proxy.logged("a stored record cannot be used").await;
 }
+
+#[tokio::test]
+async fn what_a_restore_left_that_was_cut_off_is_named_by_the_next_start() {
+    let mut world = World::new().await;
+    world.proxy.stop().await;
+    std::fs::create_dir(world.proxy.path("data/store.restoring-1760000000")).expect("made");
+    world.proxy.start_again().await;
+    let said = world.proxy.logged("left by a restore that was cut off").await;
+    assert!(said.contains("store.restoring-1760000000"), "{said}");
+}

@@ -5,6 +5,7 @@ mod contract;
 mod durability;
 mod forgetting;
 mod formats;
+mod replacing;
 mod tampering;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::rows::{REVISION, version};
 use crate::store::StoreError;
@@ -44,6 +44,7 @@ impl Files {
         let store = directory.join("store");
         DirBuilder::new().recursive(true).mode(0o700).create(&store).map_err(|error| failed("created", error))?;
         let lock = lock(directory)?.map_err(|error| failed("locked", error))?;
+        super::replacing::tell_of_leftovers(directory);
         let mut mark = Mark::open(directory).map_err(|error| failed("read (store.mark)", error))?;
         if mark.marked().is_none() && !store.join("db").exists() {
             // That it is begun here stands on the disk before anything else does.
@@ -51,7 +52,7 @@ impl Files {
         }
         remove_half_made_snapshots(&store).map_err(|error| failed("tidied", error))?;
         let aside = Aside::of(directory, &store).map_err(|error| failed("copied before opening it", error))?;
-        let db = if mark.marked() == Some(0) { begin_sled(directory, &store) } else { open_sled(directory, &store) }?;
+        let db = if mark.marked() == Some(0) { begin_sled(directory, &store, &aside) } else { open_sled(directory, &store) }?;
         reaches(&mark, &db, directory, &aside)?;
         let log = File::open(store.join("db")).map_err(|error| failed("read", error))?;
         let mut files = Self { db, log, mark, blobs: store.join("blobs"), blobs_changed: None, _lock: lock };
@@ -131,6 +132,17 @@ impl Aside {
         Ok(aside)
     }
 
+    /// Gives it a name under which no opening removes it; which, if there is one.
+    fn keep(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let kept = directory.join(format!("store.begun-anew-{since}"));
+        match fs::rename(&self.0, &kept) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Some(kept)),
+        }
+    }
+
     fn remove(self) -> io::Result<()> {
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -191,16 +203,23 @@ pub(super) fn open_sled(directory: &Path, store: &Path) -> Result<sled::Db, Stor
 }
 
 /// Opens a store in which nothing was acknowledged yet. One whose first opening was cut off may lie there in
-/// parts, which sled cannot open; then it is begun once more.
-fn begin_sled(directory: &Path, store: &Path) -> Result<sled::Db, StoreError> {
+/// parts, which sled cannot open; then it is begun once more, and those parts are kept.
+fn begin_sled(directory: &Path, store: &Path, aside: &Aside) -> Result<sled::Db, StoreError> {
     // sled panics on some damage.
     let opened = std::panic::catch_unwind(|| open_sled(directory, store));
     match opened {
         Ok(Ok(db)) => Ok(db),
         Ok(Err(StoreError::InUse { path })) => Err(StoreError::InUse { path }),
         Ok(Err(_)) | Err(_) => {
+            let unopened = |error| unopened(directory, &sled::Error::Io(error));
+            if let Some(kept) = aside.keep(directory).map_err(unopened)? {
+                tracing::warn!(
+                    kept = %kept.display(),
+                    "the store does not open and nothing was acknowledged in it, so it is begun once more; its files are kept"
+                );
+            }
             let again = fs::remove_dir_all(store).and_then(|()| DirBuilder::new().mode(0o700).create(store));
-            again.map_err(|error| unopened(directory, &sled::Error::Io(error)))?;
+            again.map_err(unopened)?;
             open_sled(directory, store)
         }
     }
