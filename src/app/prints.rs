@@ -3,6 +3,7 @@
 //! They are kept in memory and salted: one tells whether a file is the same, and nothing else about it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -35,7 +36,7 @@ impl Printer {
     fn of(&self, files: &[&PathBuf]) -> [u8; 32] {
         let mut hash = Sha256::new_with_prefix(self.salt);
         for file in files {
-            let content = read(file);
+            let content = content(file);
             hash.update((content.len() as u64).to_le_bytes());
             hash.update(&content);
         }
@@ -43,9 +44,13 @@ impl Printer {
     }
 }
 
-/// One that cannot be read is noticed by whoever uses it.
-fn read(file: &Path) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(std::fs::read(file).unwrap_or_default())
+/// One that cannot be read is noticed by whoever uses it. A pipe is read once, by that one: it is told by what it is.
+fn content(file: &Path) -> Zeroizing<Vec<u8>> {
+    let Ok(metadata) = std::fs::metadata(file) else { return Zeroizing::default() };
+    if metadata.is_file() {
+        return Zeroizing::new(std::fs::read(file).unwrap_or_default());
+    }
+    Zeroizing::new([metadata.dev(), metadata.ino(), metadata.rdev()].iter().flat_map(|part| part.to_le_bytes()).collect())
 }
 
 impl Prints {
@@ -86,6 +91,9 @@ fn named(config: &Config) -> Vec<(&'static str, Vec<&PathBuf>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
@@ -101,5 +109,19 @@ mod tests {
         std::fs::write(&file, "two").expect("written");
         assert_eq!(printer.take(&config).differences(&before).collect::<Vec<_>>(), ["egress.extra_roots"]);
         assert_ne!(Printer::new().expect("random").take(&config), printer.take(&config), "salted");
+    }
+
+    #[test]
+    fn a_pipe_is_left_to_whoever_needs_what_comes_through_it() {
+        let (mut reading, mut writing) = std::io::pipe().expect("a pipe");
+        writing.write_all(b"hunter2").expect("written");
+        drop(writing);
+        let mut config = Config::default();
+        config.egress.extra_roots = vec![PathBuf::from(format!("/dev/fd/{}", reading.as_raw_fd()))];
+        let printer = Printer::new().expect("random");
+        assert_eq!(printer.take(&config), printer.take(&config));
+        let mut read = String::new();
+        reading.read_to_string(&mut read).expect("read");
+        assert_eq!(read, "hunter2");
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use reading::{BackupError, Contents, inspect, read};
 pub use restoring::{Checked, RestoreError, check, replace};
-pub use writing::{Backups, Snapshot, Wanted};
+pub use writing::{Backups, NotTaken, Snapshot, Wanted};
 
 use crate::seal::KeyId;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{End, FORMAT, KIND, MAGIC, hex};
 use crate::seal::{Envelope, SealError, Sealer};
@@ -26,17 +27,31 @@ pub enum Wanted {
 pub struct Backups {
     store: Arc<dyn Backend>,
     sealer: Sealer,
+    /// Each needs memory for all that is stored.
+    one: Arc<Semaphore>,
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// Another one is under way.
+    #[error("another backup is being made, and one at a time is; try again when it has ended")]
+    UnderWay,
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Backups {
     /// Backups of what is in `store`; `sealer` seals their ends.
     pub fn new(store: Arc<dyn Backend>, sealer: Sealer) -> Self {
-        Self { store, sealer }
+        Self { store, sealer, one: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Takes one. `now` is unix seconds.
-    pub async fn take(&self, wanted: Wanted, now: i64) -> Result<Snapshot, StoreError> {
-        Snapshot::take(&*self.store, self.sealer.clone(), wanted, now).await
+    /// Takes one, unless another is still being written. `now` is unix seconds.
+    pub async fn take(&self, wanted: Wanted, now: i64) -> Result<Snapshot, NotTaken> {
+        let alone = Arc::clone(&self.one).try_acquire_owned().map_err(|_| NotTaken::UnderWay)?;
+        Ok(Snapshot::take(&*self.store, (self.sealer.clone(), alone), wanted, now).await?)
     }
 }
 
@@ -47,6 +62,7 @@ pub struct Snapshot {
     hash: Sha256,
     end: End,
     part: Part,
+    _alone: OwnedSemaphorePermit,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,7 +74,12 @@ enum Part {
 
 impl Snapshot {
     /// Takes it. `now` is unix seconds. What is stored is in memory until the last piece is written.
-    pub async fn take(store: &dyn Backend, sealer: Sealer, wanted: Wanted, now: i64) -> Result<Self, StoreError> {
+    async fn take(
+        store: &dyn Backend,
+        (sealer, alone): (Sealer, OwnedSemaphorePermit),
+        wanted: Wanted,
+        now: i64,
+    ) -> Result<Self, StoreError> {
         let prefixes = match wanted {
             Wanted::Everything => &[""],
             Wanted::RecordsOnly => RECORDS,
@@ -78,7 +99,7 @@ impl Snapshot {
             keys,
             sha256: String::new(),
         };
-        Ok(Self { sealer, stored: stored.into_iter(), hash: Sha256::new(), end, part: Part::Beginning })
+        Ok(Self { sealer, stored: stored.into_iter(), hash: Sha256::new(), end, part: Part::Beginning, _alone: alone })
     }
 
     fn hashed(&mut self, piece: Vec<u8>) -> Vec<u8> {
@@ -121,4 +142,23 @@ fn entry(stored: &Stored) -> Result<Vec<u8>, SealError> {
 
 fn length(bytes: &[u8]) -> Result<[u8; 4], SealError> {
     u32::try_from(bytes.len()).map(u32::to_be_bytes).map_err(|_| SealError::TooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::KeyEncryptionKey;
+    use crate::store::{self, Engine};
+
+    #[tokio::test]
+    async fn one_is_made_at_a_time() {
+        let store = store::open(Engine::Memory).await.expect("memory opens");
+        let backups = Backups::new(store, Sealer::new(KeyEncryptionKey::from_bytes(&[1; 32])));
+        let first = backups.take(Wanted::Everything, 0).await.expect("takes");
+        let another = backups.clone();
+        assert!(matches!(another.take(Wanted::Everything, 0).await, Err(NotTaken::UnderWay)));
+        // Written to its end, or given up.
+        drop(first);
+        assert!(another.take(Wanted::RecordsOnly, 0).await.is_ok());
+    }
 }

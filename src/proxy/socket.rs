@@ -202,7 +202,9 @@ impl Socket {
         let caller = self.caller.refreshed(shared)?;
         let resolver = shared.secrets.resolver(&caller.organization, caller.names());
         let settings = shared.settings.load();
-        let surfaces = self.surfaces.and(settings.surfaces_for(&self.origin.host));
+        // Turned off since, a message is what it says, as on a connection that is opened now.
+        let allowed = if settings.websocket { settings.surfaces_for(&self.origin.host) } else { Surfaces::NONE };
+        let surfaces = self.surfaces.and(allowed);
         let mut injection = Injection::new(resolver.as_ref(), &self.origin.host, surfaces).with_max_growth(settings.max_growth);
         let rewritten = injection.content(&fields(text), text)?;
         let receipt = injection.finish();

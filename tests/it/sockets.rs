@@ -149,6 +149,23 @@ async fn a_secret_goes_out_in_a_message_only_where_it_may_at_that_moment() {
 }
 
 #[tokio::test]
+async fn once_the_setting_is_off_no_open_connection_takes_a_value() {
+    let world = world(ON).await;
+    let mut stream = open(&world, "").await;
+    let mut buffer = Vec::new();
+    let message = frame(0x81, b"{secrets.crm.apiKey}");
+    stream.write_all(&message).await.expect("sent");
+    assert_eq!(next(&mut stream, &mut buffer).await.1, VALUE.as_bytes());
+    let config = world.proxy.path("subrosa.toml");
+    let text = std::fs::read_to_string(&config).expect("there");
+    assert!(text.contains("websocket = true"));
+    std::fs::write(&config, text.replace("websocket = true", "websocket = false")).expect("written");
+    world.proxy.must(&["reload"], "").await;
+    stream.write_all(&message).await.expect("sent");
+    assert_eq!(next(&mut stream, &mut buffer).await.2, message);
+}
+
+#[tokio::test]
 async fn without_the_setting_nothing_is_looked_at() {
     let world = world("").await;
     let mut stream = open(&world, "").await;

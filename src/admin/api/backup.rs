@@ -48,7 +48,10 @@ async fn take(principal: Principal, Shared(state): Shared<State>, Query(wanted):
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let taken = state.backups.take(wanted, i64::try_from(now).unwrap_or(i64::MAX)).await;
     let snapshot = taken
-        .map_err(|fault| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", sentence(&fault)))?
+        .map_err(|fault| {
+            let code = if matches!(fault, backup::NotTaken::UnderWay) { "overloaded" } else { "store_unavailable" };
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, sentence(&fault))
+        })?
         .map(|piece| piece.map(Bytes::from));
     state.activity.record_change(&OrganizationName::default(), Change::new(principal.name(), "took", "backup", "of the store"));
     let fields = [
