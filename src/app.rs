@@ -151,6 +151,8 @@ pub struct Rooms {
     pub registry: Arc<Registry>,
     /// What stands in the way of serving.
     pub readiness: Readiness,
+    /// Variables that hold values, which no child may inherit.
+    withheld: keys::Withheld,
 }
 
 /// The shortest token that a config may declare: what is random and this long cannot be guessed.
@@ -184,10 +186,12 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
     let identity = Arc::new(identity.recording_to(Arc::clone(&audit)));
     let named = organizations(config);
     let members = Arc::new(Members::new(Arc::clone(&ledger), named, Arc::new(SystemTime::now))?);
-    let sources = (config.store.engine != Engine::Memory).then(|| Arc::new(keys::Configured(config.clone())) as Arc<dyn Sources>);
+    let withheld = keys::Withheld::default();
+    let configured = || Arc::new(keys::Configured { config: config.clone(), withheld: Arc::clone(&withheld) });
+    let sources = (config.store.engine != Engine::Memory).then(|| configured() as Arc<dyn Sources>);
     let backups = Backups::new(Arc::clone(&store), ledger.sealer().clone());
     let custody = Arc::new(Custody::new(store, Arc::clone(&ledger), Arc::clone(&activity), sources));
-    Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, backups, registry, readiness })
+    Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, backups, registry, readiness, withheld })
 }
 
 /// What the configuration declares, with its values.

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use super::followed::{self, Lasting};
 use super::prints::{Printer, Prints};
-use super::{AppError, Rooms, doors, front, organizations, placed_runner, placed_secret};
+use super::{AppError, Rooms, doors, front, keys, organizations, placed_runner, placed_secret};
 use crate::admin::{self, NeedsRestart, NotReloaded, Reloading, Report, SharedSettings};
 use crate::audit::Change;
 use crate::config::{Config, ConfigError, Held};
@@ -112,6 +112,7 @@ impl Running {
         if let (Some(presented), Some(pair)) = (presented, &pair) {
             presented.replace(pair);
         }
+        keys::withhold(&rooms.withheld, &config);
         rooms.members.set_always(organizations(&config));
         rooms.activity.set_bounds(config.activity.keep.0, config.activity.entries);
         (self.roof.follow)(&config);
@@ -180,7 +181,7 @@ impl Running {
                 );
                 if !report.needs_restart.is_empty() {
                     tracing::warn!(
-                        keys = keys(&report.needs_restart),
+                        keys = names(&report.needs_restart),
                         "these settings differ from what is in force and take a restart"
                     );
                 }
@@ -216,14 +217,14 @@ fn named(section: &str, organization: &OrganizationName, name: &str) -> String {
     }
 }
 
-fn keys(held: &[NeedsRestart]) -> String {
+fn names(held: &[NeedsRestart]) -> String {
     held.iter().map(|held| held.key.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 fn told(report: &Report) -> String {
     let changed = if report.changed.is_empty() { "nothing changed".to_owned() } else { report.changed.join(" ") };
     let told = format!("revision {}: {changed}", report.revision);
-    match keys(&report.needs_restart).as_str() {
+    match names(&report.needs_restart).as_str() {
         "" => told,
         held => format!("{told}; takes a restart: {held}"),
     }

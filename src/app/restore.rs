@@ -27,6 +27,8 @@ pub fn restoring_keys(config: &Config, files: &[PathBuf]) -> Result<KeyRing, App
 
 /// Files beside the key file that hold keys retired from it.
 fn retired(file: &Path) -> Vec<PathBuf> {
+    // Beside the file itself, where a link leads to it.
+    let file = &file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let beginning = format!("{}.retired-", file.file_name().unwrap_or_default().to_string_lossy());
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -41,4 +43,23 @@ pub async fn restore(config: &Config, checked: Checked) -> Result<Option<PathBuf
     let kept = backup::replace(&config.data_dir, checked).await?;
     keys::note_store(config);
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::KeyEncryptionKey;
+
+    #[test]
+    fn retired_keys_lie_beside_the_file_that_a_link_leads_to() {
+        let (place, links) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let (file, link) = (place.path().join("kek"), links.path().join("key"));
+        KeyEncryptionKey::create_file(&file).expect("made");
+        std::os::unix::fs::symlink(&file, &link).expect("linked");
+        let before = KeyRing::from_file(&link).expect("read");
+        let kept = before.renewed().expect("random").keep_former(&link).expect("kept");
+        assert_eq!(retired(&link), kept);
+        let config = Config { keys: crate::config::Keys { file: link, ..Default::default() }, ..Config::default() };
+        assert!(restoring_keys(&config, &[]).expect("all are at hand").holds(before.current()));
+    }
 }

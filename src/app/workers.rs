@@ -86,9 +86,10 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, ready: impl
         drain: drain.clone(),
     };
     let reloader = Reloader(Running::new((config, prints), (roof, printer), parts));
+    // Before anybody can ask for one.
+    rooms.custody.resume();
     let mut people = doors.start(Arc::new(errands), Arc::new(reloader.clone()), &last);
     ready();
-    rooms.custody.resume();
 
     let name = loop {
         tokio::select! {

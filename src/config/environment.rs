@@ -22,9 +22,10 @@ const OTHER_USES: [&str; 2] = ["SUBROSA_CONFIG", "SUBROSA_TOKEN"];
 /// Where systemd says that credentials lie (systemd.exec(5), `LoadCredential=`).
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// A snapshot of the environment; what it holds is wiped when dropped and shown nowhere.
+/// A snapshot of the environment; what it holds is wiped when dropped and shown nowhere. With the names of all variables that
+/// begin like ours, whatever else it is cut down to.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, Zeroizing<Vec<u8>>>);
+pub struct Environment(BTreeMap<String, Zeroizing<Vec<u8>>>, Vec<String>);
 
 impl Environment {
     /// Takes a snapshot over; names that are no UTF-8 cannot be named in a config and are left out.
@@ -33,7 +34,14 @@ impl Environment {
             let value = Zeroizing::new(value.into_encoded_bytes());
             Some((name.into_string().ok()?, value))
         });
-        Self(named.collect())
+        let variables: BTreeMap<_, _> = named.collect();
+        let ours = variables.keys().filter(|name| name.starts_with(PREFIX)).cloned().collect();
+        Self(variables, ours)
+    }
+
+    /// The names of all variables that begin like ours: the token of a caller is one.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &str> {
+        self.1.iter().map(String::as_str)
     }
 
     /// What `variable` holds.

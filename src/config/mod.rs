@@ -136,6 +136,11 @@ impl Config {
         ConfigError { place, key: Some(key.to_owned()), fault: fault.into() }
     }
 
+    /// The variables that a child of ours must not inherit: those that a value is read from, and whatever else is ours.
+    pub fn withheld(&self) -> impl Iterator<Item = &str> {
+        self.variables_read().map(VariableName::as_str).chain(self.environment.ours())
+    }
+
     /// The variables that a value is read from. A child of ours must not inherit them.
     pub fn variables_read(&self) -> impl Iterator<Item = &VariableName> {
         let secrets = self.secrets.iter().map(|secret| &secret.value);

@@ -8,6 +8,8 @@
 
 mod rotation;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,7 +59,7 @@ pub enum CustodyError {
     /// The keys that are given do not hold the one in use.
     #[error(
         "the key {given} is given now, and {held} is in use and is not among the former keys; \
-         give {held} as well (a line below the new key, or keys.previous), nothing was changed"
+         give {held} as well (on a line below the new key; or in keys.previous, which takes a restart), nothing was changed"
     )]
     NotGiven {
         /// The current key of those given.
@@ -158,7 +160,14 @@ impl Custody {
 
     /// Begins a rotation, or goes on with one. What is given anew is taken up; where everything is under the
     /// current key already, a new key is made. Whether one was.
-    pub async fn rotate(&self, by: &str) -> Result<bool, CustodyError> {
+    ///
+    /// In a task of its own: who no longer waits has not left it half done.
+    pub async fn rotate(self: &Arc<Self>, by: &str) -> Result<bool, CustodyError> {
+        let stopped = |_| CustodyError::Sources("the rotation was not begun: subrosa is stopping".to_owned());
+        tokio::spawn(Arc::clone(self).decide(by.to_owned())).await.map_err(stopped)?
+    }
+
+    async fn decide(self: Arc<Self>, by: String) -> Result<bool, CustodyError> {
         let _one = self.deciding.lock().await;
         if self.inner.progress().state == State::Running {
             return Err(CustodyError::UnderWay);
@@ -167,7 +176,8 @@ impl Custody {
         let held = self.inner.ledger.sealer().ring();
         let asked = Arc::clone(&sources);
         let given = blocking(move || asked.read()).await?;
-        let is_unfinished = Survey::of(&self.inner).await?.needed > 0;
+        // One may have stopped when only the retirement was left.
+        let is_unfinished = held.former().next().is_some() || Survey::of(&self.inner).await?.needed > 0;
         let made = given.current() == held.current() && !is_unfinished;
         let ring = if made {
             blocking(move || sources.renew()).await?
@@ -176,15 +186,19 @@ impl Custody {
         } else {
             return Err(CustodyError::NotGiven { given: given.current(), held: held.current() });
         };
-        self.record(Change::new(by, "rotated", "key", &ring.current().to_string()));
+        self.record(Change::new(&by, "rotated", "key", &ring.current().to_string()));
         // What the process holds still may be needed by what is stored.
         self.inner.ledger.sealer().set_ring(ring.with_all(&held));
         self.begin();
         Ok(made)
     }
 
-    /// Goes on with a rotation that a start found unfinished, if there is one.
+    /// Goes on with a rotation that a start found unfinished, if there is one. Whoever was first with one has begun it.
     pub fn resume(&self) {
+        let Ok(_one) = self.deciding.try_lock() else { return };
+        if self.inner.progress().state == State::Running {
+            return;
+        }
         if self.inner.sources.is_some() && self.inner.ledger.sealer().ring().former().next().is_some() {
             tracing::info!("former keys are given; what needs them still is sealed anew under the current one");
             self.begin();
@@ -236,6 +250,8 @@ enum Stopped {
     Custody(#[from] CustodyError),
     #[error("`{0}` was sealed anew and does not open; former keys are kept, look at the disk that holds the store")]
     DoesNotOpen(String),
+    #[error("the key {0} was to take over, and another one has meanwhile; ask for the rotation again")]
+    Overtaken(KeyId),
     #[error("{0} of what is stored still need a former key, as others keep writing with it; ask for the rotation again")]
     StillNeeded(u64),
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Inner, Progress, Retired, State, Stopped, Survey, blocking};
+use crate::seal::KeyId;
 
 /// Records in one commit: of 64 KiB each they make one MiB.
 const RECORDS: usize = 16;
@@ -19,13 +20,14 @@ pub(super) async fn run(inner: Arc<Inner>) {
             *progress = Progress { state: State::Done, said: Some(said), ..progress.clone() };
         }
         Err(stopped) => {
-            tracing::error!(reason = %stopped, "the rotation of the key stopped; it goes on at the next start, or with `subrosa key rotate`");
+            tracing::error!(reason = %stopped, "the rotation of the key stopped; it goes on with `subrosa key rotate`, or at the next start");
             *progress = Progress { state: State::Failed, said: Some(stopped.to_string()), ..progress.clone() };
         }
     }
 }
 
 async fn rotate(inner: &Inner) -> Result<String, Stopped> {
+    let current = inner.ledger.sealer().key_id();
     inner.progress().total = Survey::of(inner).await?.needed;
     for _ in 0..ROUNDS {
         renew(inner).await?;
@@ -34,7 +36,7 @@ async fn rotate(inner: &Inner) -> Result<String, Stopped> {
             return Err(Stopped::DoesNotOpen(key));
         }
         if survey.needed == 0 {
-            return retire(inner).await;
+            return retire(inner, current).await;
         }
     }
     Err(Stopped::StillNeeded(Survey::of(inner).await?.needed))
@@ -64,14 +66,19 @@ async fn renew(inner: &Inner) -> Result<(), Stopped> {
     }
 }
 
-/// Where they are kept first: should that fail, they still are in this process.
-async fn retire(inner: &Inner) -> Result<String, Stopped> {
-    let sealer = inner.ledger.sealer();
-    let current = sealer.key_id();
-    let former: Vec<String> = sealer.ring().former().map(|id| id.to_string()).collect();
+/// Lets go of every key but `current`, the one that all rounds were about. Where they are kept first: should that
+/// fail, they still are in this process.
+async fn retire(inner: &Inner, current: KeyId) -> Result<String, Stopped> {
+    let ring = inner.ledger.sealer().ring();
+    if ring.current() != current {
+        return Err(Stopped::Overtaken(current));
+    }
+    let former: Vec<String> = ring.former().map(|id| id.to_string()).collect();
     let Some(sources) = inner.sources.clone() else { return Ok(String::new()) };
     let Retired { kept, by_hand } = blocking(move || sources.retire(current)).await?;
-    inner.ledger.retire_former_keys().await;
+    if !inner.ledger.retire_former_keys(current).await {
+        return Err(Stopped::Overtaken(current));
+    }
     let mut said = vec![format!("everything is sealed under the key {current}")];
     if !former.is_empty() {
         said.push(format!("{} is retired", former.join(", ")));

@@ -49,7 +49,7 @@ impl Survey {
         let sealer = inner.ledger.sealer();
         let is_record = stored.key.starts_with(RECORDS);
         // What the ledger refuses is of no use under any key.
-        let is_of_use = !is_record || inner.ledger.is_sound(&stored.key);
+        let is_of_use = !is_record || inner.ledger.is_of_use(&stored.key);
         let opens = sealer.open(&stored.bytes).is_ok();
         if sealer.is_former(&stored.bytes) {
             self.needed += u64::from(is_of_use && opens);

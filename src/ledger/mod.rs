@@ -110,6 +110,8 @@ struct Book {
     /// Versions of the store by its keys, the manifest's included.
     versions: HashMap<String, u64>,
     entries: BTreeMap<RecordKey, Entry>,
+    /// Envelopes of those that are listed, open, and are of a later version: faulty here, and of use to that.
+    later: BTreeMap<RecordKey, Vec<u8>>,
     names: Names,
     followers: Vec<(Kind, Arc<dyn Follower>)>,
 }
@@ -347,6 +349,7 @@ impl Book {
 
     /// Holds what lies at `key` now, and tells the followers first.
     fn hold(&mut self, key: &RecordKey, now: Option<Entry>) {
+        self.later.remove(key);
         for (_, follower) in self.followers.iter().filter(|(kind, _)| *kind == key.kind) {
             follower.changed(key, now.as_ref());
         }

@@ -22,14 +22,14 @@ pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book,
     };
     let versions = stored.iter().map(|(key, stored)| (key.clone(), stored.version)).collect();
     stored.remove(manifest::KEY);
-    let (mut entries, mut names) = (BTreeMap::new(), Names::default());
+    let (mut entries, mut later, mut names) = (BTreeMap::new(), BTreeMap::new(), Names::default());
     for (text, line) in manifest.records() {
         // Every line was sealed by this program; one that is no key could be neither read nor removed.
         let Some(key) = RecordKey::parse(text) else {
             return Err(LedgerError::ManifestBroken { reason: format!("it lists `{text}`, which is no record") });
         };
         let entry = match stored.remove(text) {
-            Some(stored) => judge(sealer, key, line, stored.bytes),
+            Some(stored) => judge(sealer, key, line, stored.bytes, &mut later),
             None => faulty(key, Some(line.1.clone()), true, "it is listed and missing"),
         };
         names.hold(&entry);
@@ -41,7 +41,7 @@ pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book,
         let entry = faulty(key, claimed_name(&stored.bytes), false, reason);
         entries.insert(entry.key().clone(), entry);
     }
-    Ok(Book { manifest, versions, entries, names, followers: Vec::new() })
+    Ok(Book { manifest, versions, entries, later, names, followers: Vec::new() })
 }
 
 /// A store used for the first time: the manifest ties it to the key from now on.
@@ -51,7 +51,8 @@ async fn begin(backend: &dyn Backend, sealer: &Sealer) -> Result<Book, LedgerErr
     let key = manifest::KEY.to_owned();
     let versions = backend.commit(vec![Write::Put { key: key.clone(), expect: Expect::Absent, bytes }]).await?;
     let versions = std::iter::once(key).zip(versions).collect();
-    Ok(Book { manifest, versions, entries: BTreeMap::new(), names: Names::default(), followers: Vec::new() })
+    let (entries, later, names) = (BTreeMap::new(), BTreeMap::new(), Names::default());
+    Ok(Book { manifest, versions, entries, later, names, followers: Vec::new() })
 }
 
 /// Without its manifest a store says through its records whether at least the key is right.
@@ -64,13 +65,20 @@ fn missing<'a>(mut records: impl Iterator<Item = &'a Stored>, sealer: &Sealer) -
     }
 }
 
-fn judge(sealer: &Sealer, key: RecordKey, (revision, name): &Line, envelope: Vec<u8>) -> Entry {
+fn judge(
+    sealer: &Sealer,
+    key: RecordKey,
+    (revision, name): &Line,
+    envelope: Vec<u8>,
+    later: &mut BTreeMap<RecordKey, Vec<u8>>,
+) -> Entry {
     let refuse = |key, reason: &str| faulty(key, Some(name.clone()), true, reason);
     if let Err(error) = sealer.open(&envelope) {
         return refuse(key, &error.to_string());
     }
     let header = Envelope::parse(&envelope).ok().and_then(|envelope| Header::parse(envelope.unverified_header()));
     let Some(header) = header else {
+        later.insert(key.clone(), envelope);
         return refuse(key, "its header is of a later version of subrosa");
     };
     if header.key() != key {

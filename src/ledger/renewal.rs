@@ -8,7 +8,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::record::{Entry, Record, RecordKey};
-use super::{Inner, Ledger, LedgerError, manifest};
+use super::{Book, Inner, Ledger, LedgerError, manifest};
+use crate::seal::KeyId;
 use crate::store::{Expect, Write};
 
 /// Pages of the manifest in one commit (etcd takes 128 operations).
@@ -25,7 +26,7 @@ pub struct Renewed {
 
 impl Ledger {
     /// Seals anew the records behind `after` that are sealed under a former key, at most `limit` of them.
-    /// Those that cannot be used stay as they are.
+    /// Those that cannot be used by any version stay as they are.
     pub async fn renew_records(&self, after: Option<RecordKey>, limit: usize) -> Result<Renewed, LedgerError> {
         let inner = Arc::clone(&self.inner);
         super::finish(async move { inner.renew_records(after, limit).await }).await
@@ -37,18 +38,31 @@ impl Ledger {
         super::finish(async move { inner.renew_manifest().await }).await
     }
 
-    /// Lets go of the former keys: what is sealed under one does not open from now on. No write is under way
-    /// meanwhile.
-    pub async fn retire_former_keys(&self) {
+    /// Lets go of every key but `current`: what is sealed under another does not open from now on. No write is under
+    /// way meanwhile. False, and nothing let go of, if another key is current by now.
+    pub async fn retire_former_keys(&self, current: KeyId) -> bool {
         let _none = self.inner.writer.lock().await;
-        let sealer = &self.inner.sealer;
-        sealer.set_ring(sealer.ring().alone());
+        let ring = self.inner.sealer.ring();
+        let is_current = ring.current() == current;
+        if is_current {
+            self.inner.sealer.set_ring(ring.alone());
+        }
+        is_current
     }
 
-    /// Whether a record that can be used lies under this key of the store.
-    pub fn is_sound(&self, key: &str) -> bool {
-        let Some(key) = RecordKey::parse(key) else { return false };
-        matches!(self.inner.book().entries.get(&key), Some(Entry::Sound(_)))
+    /// Whether a record that can be used, by this version or a later one, lies under this key of the store.
+    pub fn is_of_use(&self, key: &str) -> bool {
+        RecordKey::parse(key).is_some_and(|key| self.inner.book().envelope(&key).is_some())
+    }
+}
+
+impl Book {
+    /// The envelope of a record that can be used, by this version or a later one.
+    fn envelope(&self, key: &RecordKey) -> Option<&Vec<u8>> {
+        match self.entries.get(key)? {
+            Entry::Sound(record) => Some(&record.envelope),
+            Entry::Faulty(_) => self.later.get(key),
+        }
     }
 }
 
@@ -57,35 +71,41 @@ impl Inner {
         let _one = self.writer.lock().await;
         let (former, next) = self.former_records(after, limit);
         let mut renewed = Vec::with_capacity(former.len());
-        for record in former {
-            let envelope = self.sealer.renew(&record.envelope)?;
-            renewed.push(Arc::new(Record { key: record.key.clone(), header: record.header.clone(), envelope }));
+        for (key, envelope) in former {
+            renewed.push((key, self.sealer.renew(&envelope)?));
         }
         if renewed.is_empty() {
             return Ok(Renewed { count: 0, next });
         }
         let writes = {
             let book = self.book();
-            renewed.iter().map(|record| book.put(record.key.to_string(), record.envelope.clone())).collect()
+            renewed.iter().map(|(key, envelope)| book.put(key.to_string(), envelope.clone())).collect()
         };
         let versions = self.backend.commit(writes).await?;
-        let mut book = self.book();
-        for (record, version) in renewed.iter().zip(versions) {
-            book.versions.insert(record.key.to_string(), version);
-            book.hold(&record.key, Some(Entry::Sound(Arc::clone(record))));
+        let (mut book, count) = (self.book(), renewed.len() as u64);
+        for ((key, envelope), version) in renewed.into_iter().zip(versions) {
+            book.versions.insert(key.to_string(), version);
+            let header = match book.entries.get(&key) {
+                Some(Entry::Sound(record)) => Some(record.header.clone()),
+                _ => None,
+            };
+            if let Some(header) = header {
+                book.hold(&key, Some(Entry::Sound(Arc::new(Record { key: key.clone(), header, envelope }))));
+            } else {
+                book.later.insert(key, envelope);
+            }
         }
-        Ok(Renewed { count: renewed.len() as u64, next })
+        Ok(Renewed { count, next })
     }
 
-    /// The next records under a former key, and where to go on.
-    fn former_records(&self, after: Option<RecordKey>, limit: usize) -> (Vec<Arc<Record>>, Option<RecordKey>) {
+    /// The next records under a former key with their envelopes, and where to go on.
+    fn former_records(&self, after: Option<RecordKey>, limit: usize) -> (Vec<(RecordKey, Vec<u8>)>, Option<RecordKey>) {
         let book = self.book();
         let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut former = Vec::new();
-        for (key, entry) in book.entries.range((behind, Bound::Unbounded)) {
-            match entry {
-                Entry::Sound(record) if self.sealer.is_former(&record.envelope) => former.push(Arc::clone(record)),
-                _ => {}
+        for (key, _) in book.entries.range((behind, Bound::Unbounded)) {
+            if let Some(envelope) = book.envelope(key).filter(|envelope| self.sealer.is_former(envelope)) {
+                former.push((key.clone(), envelope.clone()));
             }
             if former.len() == limit {
                 return (former, Some(key.clone()));

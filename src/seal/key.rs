@@ -107,9 +107,19 @@ pub enum KeyError {
     /// The file cannot be replaced.
     #[error(
         "the key file {path} cannot be replaced: {source}; a new key is written beside it and moved there, so its directory must be \
-         writable for the user that subrosa runs as, nothing was changed"
+         writable for the user that subrosa runs as"
     )]
     Unwritable {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file was replaced, and it is not certain that this outlasts lost power.
+    #[error(
+        "the key file {path} was replaced and its directory cannot be synced: {source}; see to its disk, and ask for the rotation again"
+    )]
+    Unsynced {
         /// The file.
         path: String,
         /// Why.
@@ -118,6 +128,17 @@ pub enum KeyError {
     /// The operating system gave no randomness.
     #[error("no key can be made: the operating system gave no randomness")]
     NoRandomness,
+}
+
+impl KeyError {
+    /// Whether nothing is there, or less than a key.
+    pub(super) fn is_no_key(&self) -> bool {
+        match self {
+            Self::Unreadable { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            Self::NotBase64 { .. } | Self::Length { .. } | Self::Empty { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// The key that wraps data-encryption keys. Wiped when dropped; shown only as its id.

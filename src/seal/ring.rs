@@ -97,37 +97,53 @@ impl KeyRing {
         let failed = |source| KeyError::Unwritable { path: path.display().to_string(), source };
         // A link is followed: what it leads to is replaced, not the link.
         let target = path.canonicalize().map_err(failed)?;
-        let mut beside = target.clone().into_os_string();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        match fs::remove_file(&beside) {
-            // Left by a process that ended while it wrote.
-            Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(failed(fault)),
-            _ => {}
-        }
-        key::write_private(&beside, &self.text()).map_err(failed)?;
-        let written = Self::from_file(&beside)?;
-        if !written.keys().map(|key| key.id()).eq(self.keys().map(|key| key.id())) {
-            return Err(failed(io::Error::other("what was written does not read back")));
-        }
-        fs::rename(&beside, &target).and_then(|()| sync_parent(&target)).map_err(failed)
+        self.put(&beside(&target), &target).map_err(failed)?;
+        sync_parent(&target).map_err(|source| KeyError::Unsynced { path: path.display().to_string(), source })
     }
 
     /// Keeps each former key in a file of its own beside `path`, `{path}.retired-{id}`, for backups that were
-    /// made before. Those that are there already stay as they are.
+    /// made before. Those that are there already stay as they are, unless they hold no key at all.
     pub fn keep_former(&self, path: &Path) -> Result<Vec<PathBuf>, KeyError> {
-        let failed = |source| KeyError::Unwritable { path: path.display().to_string(), source };
-        let target = path.canonicalize().map_err(failed)?;
+        let failed = |path: &Path, source| KeyError::Unwritable { path: path.display().to_string(), source };
+        let target = path.canonicalize().map_err(|source| failed(path, source))?;
         let mut kept = Vec::new();
         for former in &self.former {
             let file = retired(&target, former.id());
-            if !Self::from_file(&file).is_ok_and(|there| there.holds(former.id())) {
-                key::write_private(&file, &former.line()).map_err(failed)?;
+            match Self::from_file(&file) {
+                Ok(there) if there.holds(former.id()) => {}
+                Ok(_) => return Err(failed(&file, io::Error::new(io::ErrorKind::AlreadyExists, "it holds another key"))),
+                Err(fault) if fault.is_no_key() => {
+                    let alone = Self { current: Arc::clone(former), former: Vec::new() };
+                    alone.put(&beside(&target), &file).map_err(|source| failed(&file, source))?;
+                }
+                Err(fault) => return Err(fault),
             }
             kept.push(file);
         }
-        sync_parent(&target).map_err(failed)?;
+        sync_parent(&target).map_err(|source| failed(path, source))?;
         Ok(kept)
+    }
+
+    /// Writes the keys to `beside`, reads them back, and moves that to `target`. The directory is not synced. Where it
+    /// fails `target` is as it was, and nothing stays beside it.
+    fn put(&self, beside: &Path, target: &Path) -> io::Result<()> {
+        match fs::remove_file(beside) {
+            // Left by a process that ended while it wrote.
+            Err(fault) if fault.kind() != io::ErrorKind::NotFound => return Err(fault),
+            _ => {}
+        }
+        key::write_private(beside, &self.text())?;
+        let is_whole = |written: &Self| written.keys().map(|key| key.id()).eq(self.keys().map(|key| key.id()));
+        let put = match Self::from_file(beside) {
+            Ok(written) if is_whole(&written) => fs::rename(beside, target),
+            Ok(_) => Err(io::Error::other("what was written does not read back")),
+            Err(fault) => Err(io::Error::other(fault)),
+        };
+        if put.is_err() {
+            // A key that is used nowhere.
+            let _ = fs::remove_file(beside);
+        }
+        put
     }
 
     pub(super) fn key(&self) -> &KeyEncryptionKey {
@@ -158,6 +174,13 @@ impl KeyRing {
         self.former.iter().for_each(|former| text.push_str(&former.line()));
         text
     }
+}
+
+/// Where keys are written before they have their place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".new");
+    PathBuf::from(name)
 }
 
 /// Where a key that was retired from the file at `path` is kept.
@@ -236,6 +259,37 @@ mod tests {
         assert_eq!(std::fs::metadata(&kept[0]).expect("there").mode() & 0o7777, 0o600);
         after.alone().replace_file(&path).expect("replaced");
         assert_eq!(std::fs::read_to_string(&path).expect("text").lines().count(), 1);
+    }
+
+    #[test]
+    fn half_a_retired_key_is_written_again_and_another_key_is_not_overwritten() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("kek");
+        key::write_private(&path, &format!("{}{}", line(1), line(2))).expect("written");
+        let ring = KeyRing::from_file(&path).expect("read");
+        let file = retired(&path.canonicalize().expect("there"), key(2).id());
+        for half in ["", &line(2)[..20]] {
+            let _ = fs::remove_file(&file);
+            key::write_private(&file, half).expect("written");
+            assert_eq!(ring.keep_former(&path).expect("written again"), std::slice::from_ref(&file));
+            assert_eq!(KeyRing::from_file(&file).expect("a key").current(), key(2).id());
+        }
+        fs::remove_file(&file).expect("removed");
+        key::write_private(&file, &line(3)).expect("written");
+        let said = ring.keep_former(&path).expect_err("it may be somebody's").to_string();
+        assert!(said.contains(&file.display().to_string()) && said.contains("another key"), "{said}");
+        assert_eq!(KeyRing::from_file(&file).expect("a key").current(), key(3).id());
+        assert!(!dir.path().join("kek.new").exists());
+    }
+
+    #[test]
+    fn where_a_file_cannot_be_moved_no_key_is_left_beside_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("kek");
+        // No file can be moved to where a directory is.
+        fs::create_dir(&path).expect("made");
+        assert!(matches!(KeyRing::new(key(1)).replace_file(&path), Err(KeyError::Unwritable { .. })));
+        assert!(!dir.path().join("kek.new").exists());
     }
 
     #[test]

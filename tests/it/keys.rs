@@ -228,6 +228,64 @@ async fn a_key_file_that_cannot_be_replaced_is_told_and_nothing_is_changed() {
     injects(&world).await;
 }
 
+#[tokio::test]
+async fn a_rotation_that_could_not_retire_the_former_key_is_gone_on_with_and_makes_no_third_key() {
+    let mut world = World::new().await;
+    let first = current(&status(&world.proxy).await);
+    let in_the_way = world.proxy.path(&format!("keys/kek.retired-{first}"));
+    for stopped in [false, true] {
+        if stopped {
+            world.proxy.stop().await;
+        }
+        let before = current(&status(&world.proxy).await);
+        let in_the_way = in_the_way.with_file_name(format!("kek.retired-{before}"));
+        std::fs::create_dir(&in_the_way).expect("made");
+        let said = world.proxy.must_fail(&["key", "rotate"], "").await;
+        assert!(said.contains("former keys stay") && !said.contains("nothing was changed"), "{said}");
+        let made = current(&status(&world.proxy).await);
+        assert_ne!(made, before);
+        std::fs::remove_dir(&in_the_way).expect("removed");
+        // Half of it, as lost power leaves it.
+        write_private(&in_the_way, &line(9)[..20]);
+        world.proxy.must(&["key", "rotate"], "").await;
+        assert_eq!(current(&status(&world.proxy).await), made);
+        let lines = std::fs::read_to_string(world.proxy.path("keys/kek")).expect("there");
+        assert_eq!(lines.lines().count(), 1);
+        assert_eq!(std::fs::read_to_string(&in_the_way).expect("kept").lines().count(), 1);
+    }
+    world.proxy.start_again().await;
+    injects(&world).await;
+}
+
+#[tokio::test]
+async fn two_stores_with_one_key_file_are_rotated_one_after_the_other_and_both_open() {
+    let mut world = World::new().await;
+    world.proxy.stop().await;
+    let (kek, config) = (world.proxy.path("keys/kek"), world.proxy.path("subrosa.toml"));
+    let one = std::fs::read_to_string(&config).expect("there");
+    let other = format!("data_dir = \"other\"\n{one}");
+    std::fs::write(&config, &other).expect("written");
+    world.proxy.must(&["secret", "create", "of.other", "--value-stdin"], "v").await;
+    let first = current(&status(&world.proxy).await);
+    std::fs::write(&config, &one).expect("written");
+    let rotated = world.proxy.cli(&["key", "rotate"], "").await;
+    let said = String::from_utf8_lossy(&rotated.stderr).into_owned();
+    let place = world.proxy.path("other").display().to_string();
+    assert!(rotated.status.success() && said.contains(&place) && said.contains(&first), "{said}");
+    assert!(said.contains("by hand"), "{said}");
+    assert_eq!(std::fs::read_to_string(&kek).expect("there").lines().filter(|line| !line.starts_with('#')).count(), 2);
+
+    std::fs::write(&config, &other).expect("written");
+    assert!(world.proxy.must(&["secret", "list", "--json"], "").await.contains("of.other"));
+    world.proxy.must(&["key", "rotate"], "").await;
+    let new = std::fs::read_to_string(&kek).expect("there").lines().next().expect("a line").to_owned();
+    write_private(&kek, &format!("{new}\n"));
+    assert!(world.proxy.must(&["secret", "list", "--json"], "").await.contains("of.other"));
+    std::fs::write(&config, &one).expect("written");
+    world.proxy.start_again().await;
+    injects(&world).await;
+}
+
 /// A world whose key is printed by a program, from a file that the test writes.
 async fn with_command(ring: &str) -> World {
     let place = tempfile::tempdir().expect("a directory").keep();

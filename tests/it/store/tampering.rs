@@ -318,7 +318,8 @@ async fn rotated(ledger: &Ledger) {
         }
     }
     assert!(ledger.renew_manifest().await.expect("seals anew") > 1);
-    ledger.retire_former_keys().await;
+    assert!(!ledger.retire_former_keys(key(42).id()).await, "that is not the current one");
+    assert!(ledger.retire_former_keys(key(7).id()).await);
 }
 
 #[tokio::test]
@@ -363,6 +364,31 @@ async fn what_was_sealed_under_a_retired_key_is_refused_though_its_revision_is_r
         replayed.insert(part.clone(), before[part].clone());
         assert!(open(&replayed).await.is_err(), "{part}");
     }
+}
+
+#[tokio::test]
+async fn a_record_of_a_later_version_is_sealed_anew_with_the_others_and_still_opens() {
+    let mut before = moments().await.now;
+    let a = key_of(&before, "default", "a");
+    let header = header(&before[&a]).replacen("\"format\":1", "\"format\":2", 1);
+    let old = Sealer::new(key(42));
+    before.insert(a.clone(), old.seal(header.as_bytes(), b"of a later version").expect("seals"));
+    let backend = store_of(&before).await;
+    let ledger = Ledger::open(backend.clone(), Sealer::with(KeyRing::new(key(7)).with(key(42)))).await.expect("opens");
+    assert!(ledger.is_of_use(&a) && ledger.faults()[0].reason.contains("a later version"));
+    rotated(&ledger).await;
+    let after = files(&backend).await;
+    let envelope = Envelope::parse(&after[&a]).expect("an envelope");
+    assert_eq!((envelope.key_id(), self::header(&after[&a])), (key(7).id(), header));
+    assert!(Sealer::new(key(7)).open(&after[&a]).is_ok());
+    // Not what is damaged, listed or not.
+    let mut bent = before.clone();
+    bent.insert(a.clone(), spliced(&before[&a], "\"format\":2", "\"format\":3"));
+    assert!(!self::ledger_of(&bent).await.is_of_use(&a));
+}
+
+async fn ledger_of(files: &Files) -> Ledger {
+    Ledger::open(store_of(files).await, Sealer::new(key(42))).await.expect("opens")
 }
 
 #[tokio::test]
