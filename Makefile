@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test soak lint tools image bench load large fuzz deny clients clients-document
+.PHONY: help build test soak lint tools image bench bench-core load load-admin events large fuzz deny clients clients-document
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -46,11 +46,20 @@ lint: ## Format, clippy and documentation, warnings are errors.
 image: ## What can be run of the Dockerfile without an engine.
 	scripts/check-dockerfile
 
-bench: ## Criterion benches of the injection core.
+bench: ## subrosa beside no proxy, and HAProxy where it is installed: requests, latency, CPU, memory, start.
+	scripts/bench 2 3
+
+bench-core: ## Criterion benches of the injection core.
 	$(CARGO) bench --locked --bench inject
+
+load-admin: ## The door for people with thousands of secrets, a burst of creates, and the road beside it.
+	scripts/load-admin
 
 load: build ## Requests per second, p99 and CPU per 10,000 requests, beside the same load without a proxy.
 	scripts/load
+
+events: ## How much later an event of a stream comes through interception.
+	scripts/events
 
 large: ## A large upload and download through interception: seconds, CPU, and the most memory held.
 	scripts/large

@@ -67,7 +67,10 @@ fn acceptor(dir: &Path) -> Result<TlsAcceptor, Box<dyn Error>> {
     std::fs::write(dir.join("ca.pem"), authority.self_signed(&authority_key)?.pem())?;
     let key = rcgen::KeyPair::generate()?;
     let issuer = rcgen::Issuer::new(authority, authority_key);
-    let certificate = rcgen::CertificateParams::new(NAMES.map(str::to_owned))?.signed_by(&key, &issuer)?;
+    let mut certificate = rcgen::CertificateParams::new(NAMES.map(str::to_owned))?;
+    // Another name than the authority's: OpenSSL takes who bears its issuer's for self-signed.
+    certificate.distinguished_name.push(rcgen::DnType::CommonName, NAMES[0]);
+    let certificate = certificate.signed_by(&key, &issuer)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?

@@ -91,9 +91,11 @@ impl Environment {
 }
 
 /// Images and scripts name their own things after us (`SUBROSA_VERSION`, `SUBROSA_BIN`). What stands in no
-/// section and resembles nothing that does is none of ours.
+/// section, resembles nothing that does and names no section is none of ours.
 fn is_somebody_elses(rest: &str) -> bool {
-    !rest.contains("__") && nearest(&rest.to_ascii_lowercase(), &at_the_top()).is_none()
+    let name = rest.to_ascii_lowercase();
+    let begins_like_a_section = at_the_top().iter().any(|top| name.strip_prefix(top).is_some_and(|rest| rest.starts_with('_')));
+    !rest.contains("__") && !begins_like_a_section && nearest(&name, &at_the_top()).is_none()
 }
 
 /// Every name that a setting without a section, or a section, has.

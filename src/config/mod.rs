@@ -211,6 +211,12 @@ fn apply((_, table): (Config, toml::Table), over: &Override) -> Result<(Config, 
         let fault = format!("this is a section and holds no value itself; name a key of it, as in {variable}__KEY");
         return Err(ConfigError { place: Place::Variable(variable.clone()), key: Some(section), fault });
     }
+    let in_section = sections().find_map(|section| over.key.strip_prefix(&section)?.strip_prefix('_').map(|key| (section, key)));
+    if let Some((section, key)) = in_section {
+        let meant = format!("SUBROSA_{}__{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
+        let fault = format!("two underscores stand between section and key; did you mean `{meant}`?");
+        return Err(ConfigError { place: Place::Variable(over.variable.clone()), key: Some(over.key.clone()), fault });
+    }
     let mut faults = Vec::new();
     for reading in over.readings() {
         let mut changed = table.clone();

@@ -253,6 +253,11 @@ fn faults_of_variables_name_the_variable() {
             "the environment variable SUBROSA_PROXY__LISTEN: `proxy.listen`: this is no address with a port, as in \"127.0.0.1:8080\" or \"[::1]:8080\"; names are not looked up",
         ),
         (
+            "SUBROSA_EGRESS_CLEARTEXT_SECRETS",
+            "never",
+            "the environment variable SUBROSA_EGRESS_CLEARTEXT_SECRETS: `egress_cleartext_secrets`: two underscores stand between section and key; did you mean `SUBROSA_EGRESS__CLEARTEXT_SECRETS`?",
+        ),
+        (
             "SUBROSA_DATA_DIRR",
             "x",
             "the environment variable SUBROSA_DATA_DIRR: `data_dirr`: there is no key `data_dirr` here; did you mean `data_dir`?",
