@@ -25,6 +25,10 @@ use crate::upstream::{self, Returning};
 
 /// So much is looked through in one turn, in bytes.
 const TURN: usize = 16 * 1024;
+/// So much of what is in a coding, as it may be many times as long.
+const CODED_TURN: usize = 2 * 1024;
+/// After so much has been decoded with nothing to send, others have their turn.
+const DECODED: u64 = 1024 * 1024;
 /// So much is kept of what came as long as nothing goes out, in bytes.
 const UNSENT: usize = 64 * 1024;
 /// Values that nobody looked for in this time are let go.
@@ -161,7 +165,7 @@ impl Redacting {
         Self {
             content,
             unsent: Unsent::of(redaction.as_ref()),
-            redaction,
+            redaction: redaction.map(Redaction::streaming),
             keys,
             report,
             pending: VecDeque::new(),
@@ -203,9 +207,16 @@ impl Redacting {
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
+        let before = self.decoded();
         loop {
             match self.turn() {
                 Ok(None) => {}
+                Ok(Some(bytes))
+                    if bytes.is_empty() && self.decoded().saturating_sub(before) > DECODED && self.state != State::Written =>
+                {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Ok(Some(bytes)) if bytes.is_empty() => continue,
                 Ok(Some(bytes)) => {
                     self.keys.watch();
@@ -250,6 +261,10 @@ impl Redacting {
         Poll::Ready(Some(Ok(Frame::data(flushed.into()))))
     }
 
+    fn decoded(&self) -> u64 {
+        self.redaction.as_ref().map_or(0, Redaction::decoded)
+    }
+
     fn break_off(&mut self, fault: BoxError) -> Polled {
         self.state = State::Written;
         self.trailers = None;
@@ -259,8 +274,13 @@ impl Redacting {
 
     /// What goes out for a part of what came; `None` if nothing is left of it.
     fn turn(&mut self) -> Result<Option<Bytes>, BoxError> {
+        let most = match &self.redaction {
+            Some(redaction) if redaction.is_coded() => CODED_TURN,
+            Some(_) => TURN,
+            None => usize::MAX,
+        };
         let piece = match self.pending.front_mut() {
-            Some(front) if front.len() > TURN && self.redaction.is_some() => front.split_to(TURN),
+            Some(front) if front.len() > most => front.split_to(most),
             Some(_) => self.pending.pop_front().unwrap_or_default(),
             None if self.state == State::Read => Bytes::new(),
             None => return Ok(None),

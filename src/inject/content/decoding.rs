@@ -1,7 +1,7 @@
 //! Content codings taken off, piece by piece, within bounds.
 //!
 //! What comes out may be [`RATIO`] times what went in and [`SLACK`] bytes more; beyond that the
-//! content is a bomb and refused. One that does not decode is refused too: nobody can tell what is in it.
+//! content is a bomb and refused, unless nothing of what comes out is held. One that does not decode is refused too: nobody can tell what is in it.
 
 use std::io::{self, Write};
 
@@ -29,6 +29,8 @@ pub(in crate::inject) struct Decoding {
     /// The one that was applied last comes first.
     stages: Vec<Stage>,
     received: u64,
+    /// Whether it matters how much comes out altogether.
+    is_bounded: bool,
 }
 
 struct Stage {
@@ -78,24 +80,35 @@ enum Decoder {
 impl Decoding {
     pub(in crate::inject) fn of(codings: &[ContentCoding]) -> Self {
         let stage = |coding: &ContentCoding| Stage { decoder: Decoder::of(*coding), decoded: 0 };
-        Self { stages: codings.iter().rev().map(stage).collect(), received: 0 }
+        Self { stages: codings.iter().rev().map(stage).collect(), received: 0, is_bounded: true }
+    }
+
+    /// Nothing of what comes out is held: only what comes out at once is bounded.
+    pub(in crate::inject) fn streams(&mut self) {
+        self.is_bounded = false;
     }
 
     /// Hands on what a piece decodes to; the last time with `true`.
     pub(in crate::inject) fn push(&mut self, piece: &[u8], is_last: bool, sink: Decoded<'_>) -> Result<(), Refusal> {
         for piece in piece.chunks(PIECE) {
             self.received += piece.len() as u64;
-            feed(&mut self.stages, self.received, piece, &mut |bytes| sink(bytes, false))?;
+            let counted = self.counted();
+            feed(&mut self.stages, counted, piece, &mut |bytes| sink(bytes, false))?;
         }
         if !is_last {
             return Ok(());
         }
+        let counted = self.counted();
         for at in 0..self.stages.len() {
             // Nothing at all is nothing in any coding.
-            let rest = if self.received == 0 { Vec::new() } else { self.stages[at].finish(self.received)? };
-            feed(&mut self.stages[at + 1..], self.received, &rest, &mut |bytes| sink(bytes, false))?;
+            let rest = if self.received == 0 { Vec::new() } else { self.stages[at].finish(counted)? };
+            feed(&mut self.stages[at + 1..], counted, &rest, &mut |bytes| sink(bytes, false))?;
         }
         sink(b"", true)
+    }
+
+    fn counted(&self) -> u64 {
+        if self.is_bounded { self.received } else { u64::MAX }
     }
 
     /// Whether anything came at all.

@@ -225,12 +225,28 @@ pub(super) fn unsearched(fields: &HeaderMap) -> Option<Unsearched> {
     Reading::of(fields).err()
 }
 
-/// The codings of an answer's content, and whether it is JSON; or why it is not looked through. What names
-/// no type, or two, is read as text.
-pub(super) fn readable(fields: &HeaderMap) -> Result<(Vec<ContentCoding>, bool), Unsearched> {
+/// What an answer's content is, where it matters for numbers.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Json,
+    /// Events, each line of which may hold JSON.
+    Events,
+    Text,
+    /// Its type is not named, or twice.
+    Unknown,
+}
+
+/// The codings of an answer's content, and what it is; or why it is not looked through. What names no type, or
+/// two, is read as text.
+pub(super) fn readable(fields: &HeaderMap) -> Result<(Vec<ContentCoding>, Shape), Unsearched> {
     let reading = Reading::of(fields)?;
-    let is_json = matches!(&reading.format, Format::Typed(_, media_type) if is_json(&media_type.essence));
-    Ok((reading.codings, is_json))
+    let shape = match &reading.format {
+        Format::Typed(_, media_type) if is_json(&media_type.essence) => Shape::Json,
+        Format::Typed(_, media_type) if media_type.essence == "text/event-stream" => Shape::Events,
+        Format::Typed(..) => Shape::Text,
+        Format::Untyped | Format::Unclear => Shape::Unknown,
+    };
+    Ok((reading.codings, shape))
 }
 
 /// A look through a content that comes in pieces; `None` if it is not searched.

@@ -13,8 +13,6 @@ use crate::inject::Plaintext;
 
 /// The largest window that a content may ask for (RFC 9659 section 3).
 const MAX_WINDOW: u64 = 8 * 1024 * 1024;
-/// The longest header of a frame.
-const MAX_HEADER: usize = 18;
 /// The longest block.
 const MAX_BLOCK: usize = 128 * 1024;
 /// The magic number, one segment without a size or checksum, and a window of 128 KiB.
@@ -25,6 +23,8 @@ pub(super) struct ZstdDecoder<W> {
     output: W,
     frame: FrameDecoder,
     place: Place,
+    /// A checksum follows the last block of this frame.
+    has_checksum: bool,
     /// What came and is not decoded.
     pending: Vec<u8>,
 }
@@ -41,7 +41,7 @@ impl<W: Write> ZstdDecoder<W> {
     pub(super) fn new(output: W) -> Self {
         let mut frame = FrameDecoder::new();
         frame.set_max_window_size(MAX_WINDOW);
-        Self { output, frame, place: Place::Between, pending: Vec::new() }
+        Self { output, frame, place: Place::Between, has_checksum: false, pending: Vec::new() }
     }
 
     pub(super) fn get_mut(&mut self) -> &mut W {
@@ -63,9 +63,9 @@ impl<W: Write> ZstdDecoder<W> {
             return Ok(false);
         }
         match self.place {
-            Place::Between if self.pending.len() < MAX_HEADER && !is_last => Ok(false),
+            Place::Between if !has_header(&self.pending) && !is_last => Ok(false),
             Place::Between => self.header().map(|()| true),
-            Place::Within => self.block(is_last),
+            Place::Within => self.block(),
             Place::Skipping(left) => {
                 let count = usize::try_from(left).unwrap_or(usize::MAX).min(self.pending.len());
                 self.pending.drain(..count);
@@ -77,6 +77,7 @@ impl<W: Write> ZstdDecoder<W> {
     }
 
     fn header(&mut self) -> io::Result<()> {
+        self.has_checksum = self.pending.get(4).is_some_and(|descriptor| descriptor & 4 != 0);
         let mut source = self.pending.as_slice();
         let begun = self.frame.reset(&mut source);
         let left = source.len();
@@ -91,13 +92,13 @@ impl<W: Write> ZstdDecoder<W> {
         Ok(())
     }
 
-    fn block(&mut self, is_last: bool) -> io::Result<bool> {
+    fn block(&mut self) -> io::Result<bool> {
         let [a, b, c, ..] = self.pending[..] else { return Ok(false) };
         let header = u32::from(a) | u32::from(b) << 8 | u32::from(c) << 16;
         let size = usize::try_from(header >> 3).unwrap_or(usize::MAX);
         // One that is repeated takes one byte; a checksum may follow the last one.
         let length = if header >> 1 & 3 == 1 { 1 } else { size };
-        let checksum = if header & 1 == 1 && !is_last { 4 } else { 0 };
+        let checksum = if header & 1 == 1 && self.has_checksum { 4 } else { 0 };
         if size > MAX_BLOCK {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -118,6 +119,19 @@ impl<W: Write> ZstdDecoder<W> {
         }
         Ok(true)
     }
+}
+
+/// Whether the header of a frame is whole (RFC 8878 section 3.1.1.1), or of one that is skipped.
+fn has_header(bytes: &[u8]) -> bool {
+    let [magic, b, c, d, descriptor, ..] = bytes else { return false };
+    if magic & 0xf0 == 0x50 && [*b, *c, *d] == [0x2a, 0x4d, 0x18] {
+        return bytes.len() >= 8;
+    }
+    let is_single = descriptor & 0x20 != 0;
+    let window = usize::from(!is_single);
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = [usize::from(is_single), 2, 4, 8][usize::from(descriptor >> 6)];
+    bytes.len() >= 5 + window + dictionary + size
 }
 
 impl<W: Write> Write for ZstdDecoder<W> {

@@ -83,6 +83,55 @@ impl Alignment {
     }
 }
 
+/// What stands next in a text in base64, and how many bytes it takes.
+enum Sign {
+    Symbol(u8, usize),
+    Padding(usize),
+    Other,
+    /// The text ends too early to tell.
+    Cut,
+}
+
+impl Sign {
+    /// JSON may write `/`, `+` and `=` with escapes.
+    fn of(text: &[u8], is_last: bool) -> Self {
+        const ESCAPES: [(&[u8], u8); 7] = [
+            (b"\\/", b'/'),
+            (b"\\u002f", b'/'),
+            (b"\\u002F", b'/'),
+            (b"\\u002b", b'+'),
+            (b"\\u002B", b'+'),
+            (b"\\u003d", b'='),
+            (b"\\u003D", b'='),
+        ];
+        let (byte, length) = match text.first() {
+            None if is_last => return Self::Other,
+            None => return Self::Cut,
+            Some(b'\\') => match ESCAPES.iter().find(|(escape, _)| text.starts_with(escape)) {
+                Some((escape, byte)) => (*byte, escape.len()),
+                None if !is_last && ESCAPES.iter().any(|(escape, _)| escape.starts_with(text)) => return Self::Cut,
+                None => return Self::Other,
+            },
+            Some(byte) => (*byte, 1),
+        };
+        match byte {
+            b'=' => Self::Padding(length),
+            byte if symbol(byte).is_some() => Self::Symbol(byte, length),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// How many characters of base64 a text in it has.
+fn symbols(text: &[u8]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while let Sign::Symbol(_, length) = Sign::of(&text[at..], true) {
+        at += length;
+        count += 1;
+    }
+    count
+}
+
 /// What follows a value in its base64 text.
 pub(super) struct Tail {
     writer: Writer,
@@ -118,8 +167,7 @@ impl Tail {
             writer.count = 6 - alignment.lead_bits;
         }
         writer.write(reference, out);
-        let symbols = matched.iter().filter(|byte| **byte != b'\\').count();
-        let read = usize::from(alignment.offset) + symbols;
+        let read = usize::from(alignment.offset) + symbols(matched);
         Self { writer, skip: alignment.rest_bits, bits: 0, count: 0, read, padding: None }
     }
 
@@ -128,24 +176,36 @@ impl Tail {
         let mut used = 0;
         if self.padding.is_none() {
             let mut decoded = Vec::new();
-            used = text.iter().take_while(|byte| symbol(**byte).is_some()).count();
-            text[..used].iter().for_each(|byte| self.read(*byte, &mut decoded));
-            let next = text.get(used);
-            let ends = next.is_some() || is_last;
+            let next = loop {
+                match Sign::of(&text[used..], is_last) {
+                    Sign::Symbol(byte, length) => {
+                        self.read(byte, &mut decoded);
+                        used += length;
+                    }
+                    next => break next,
+                }
+            };
+            let ends = !matches!(next, Sign::Cut);
             let mut written = Vec::new();
             inner(&decoded, ends, &mut written);
             self.writer.write(&written, out);
             if !ends {
                 return Taken { used, has_ended: false };
             }
-            self.end(next == Some(&b'='), out);
+            self.end(matches!(next, Sign::Padding(_)), out);
         }
         let padding = self.padding.get_or_insert(0);
-        while *padding > 0 && text.get(used) == Some(&b'=') {
-            *padding -= 1;
-            used += 1;
+        while *padding > 0 {
+            match Sign::of(&text[used..], is_last) {
+                Sign::Padding(length) => {
+                    *padding -= 1;
+                    used += length;
+                }
+                Sign::Cut => return Taken { used, has_ended: false },
+                Sign::Symbol(..) | Sign::Other => break,
+            }
         }
-        Taken { used, has_ended: *padding == 0 || used < text.len() || is_last }
+        Taken { used, has_ended: true }
     }
 
     fn read(&mut self, byte: u8, decoded: &mut Vec<u8>) {

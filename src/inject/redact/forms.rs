@@ -148,9 +148,12 @@ impl Forms {
             if core.contains(&b'+') || core.contains(&b'/') {
                 self.add(alignment.core(value, true), kind);
             }
-            if core.contains(&b'/') && value.len() <= LONG {
-                let escaped = core.iter().flat_map(|byte| if *byte == b'/' { &b"\\/"[..] } else { std::slice::from_ref(byte) });
-                self.add(Plaintext::new(escaped.copied().collect()), kind);
+            // As PHP and .NET write it in JSON.
+            for (special, escape) in [(b'/', &b"\\/"[..]), (b'+', b"\\u002B")] {
+                if core.contains(&special) && value.len() <= LONG {
+                    let escaped = core.iter().flat_map(|byte| if *byte == special { escape } else { std::slice::from_ref(byte) });
+                    self.add(Plaintext::new(escaped.copied().collect()), kind);
+                }
             }
             self.add(core, kind);
         }

@@ -162,6 +162,11 @@ impl Needles {
         }
     }
 
+    /// Whether `pending` and `piece` together are the beginning of a form that is longer.
+    pub(super) fn may_go_on(&self, pending: &[u8], piece: &[u8]) -> bool {
+        self.forms.iter().any(|needle| needle.length() > pending.len() + piece.len() && needle.goes_on(pending, piece))
+    }
+
     /// Where the first form may begin of which more is to come.
     fn held_from(&self, text: &[u8], at: usize, cursor: &mut Cursor) -> usize {
         if let Some(held) = cursor.held.filter(|held| *held >= at) {
@@ -202,6 +207,16 @@ impl Needle {
             }
             from = core + 1;
         }
+    }
+
+    /// Whether it begins with the two; together they are shorter, and `pending` is not empty.
+    fn goes_on(&self, pending: &[u8], piece: &[u8]) -> bool {
+        let pending = match (self.lead(), pending) {
+            (Some(alignment), [first, rest @ ..]) if alignment.fits_lead(*first) => rest,
+            (Some(_), _) => return false,
+            (None, pending) => pending,
+        };
+        self.bytes().strip_prefix(pending).is_some_and(|rest| rest.starts_with(piece))
     }
 
     /// How many bytes at the end of `text` may be its beginning.

@@ -9,7 +9,7 @@ use super::base64::Tail;
 use super::forms::Kind;
 use super::needles::{Cursor, Hit, Needles, Next};
 use super::{Found, Instead};
-use crate::inject::content::Strings;
+use crate::inject::content::{Shape, Strings};
 
 /// One text on its way.
 pub(super) struct Passage {
@@ -18,16 +18,63 @@ pub(super) struct Passage {
     pending: Zeroizing<Vec<u8>>,
     /// What follows a value in base64.
     tail: Option<Box<(Tail, Passage)>>,
-    /// Whether the text is JSON, and where in it the passage stands.
-    json: Option<Strings>,
+    /// Whether the text is JSON.
+    json: Option<Json>,
     /// The last byte that went by.
     last: u8,
     /// It is what a text in base64 decodes to.
     is_inner: bool,
 }
 
+/// Where in JSON a text is.
+pub(super) enum Json {
+    Is(Strings),
+    /// Each line begins anew.
+    Lines(Strings),
+    /// Its first character will tell.
+    Maybe,
+}
+
+impl Json {
+    /// At the beginning; `None` if it holds none.
+    pub(super) fn of(shape: Shape) -> Option<Self> {
+        match shape {
+            Shape::Json => Some(Self::Is(Strings::default())),
+            Shape::Events => Some(Self::Lines(Strings::default())),
+            Shape::Unknown => Some(Self::Maybe),
+            Shape::Text => None,
+        }
+    }
+
+    /// After some more of the text; `None` if it turns out to be none.
+    fn after(self, text: &[u8]) -> Option<Self> {
+        match self {
+            Self::Is(mut strings) => {
+                strings.pass(text);
+                Some(Self::Is(strings))
+            }
+            Self::Lines(mut strings) => {
+                let line = memchr::memrchr(b'\n', text);
+                strings = if line.is_some() { Strings::default() } else { strings };
+                strings.pass(&text[line.map_or(0, |at| at + 1)..]);
+                Some(Self::Lines(strings))
+            }
+            Self::Maybe => match text.trim_ascii_start() {
+                [] => Some(Self::Maybe),
+                rest @ [b'{' | b'[', ..] => Self::Is(Strings::default()).after(rest),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether a number stands by itself here.
+    fn is_bare(&self) -> bool {
+        matches!(self, Self::Is(strings) | Self::Lines(strings) if !strings.is_open())
+    }
+}
+
 impl Passage {
-    pub(super) fn new(instead: Instead, json: Option<Strings>) -> Self {
+    pub(super) fn new(instead: Instead, json: Option<Json>) -> Self {
         Self { instead, pending: Zeroizing::default(), tail: None, json, last: 0, is_inner: false }
     }
 
@@ -50,6 +97,11 @@ impl Passage {
 
     /// Takes the next piece; `is_last`: the text ends with it. Everything that is decided goes `out`.
     pub(super) fn push(&mut self, needles: &Needles, piece: &[u8], is_last: bool, found: &mut Found, out: &mut Vec<u8>) {
+        if !is_last && !self.pending.is_empty() && self.tail.is_none() && needles.may_go_on(&self.pending, piece) {
+            // However finely a long value is cut, nothing is searched again and again.
+            self.pending.extend_from_slice(piece);
+            return;
+        }
         let mut joined = std::mem::take(&mut self.pending);
         let text = if joined.is_empty() {
             piece
@@ -66,6 +118,8 @@ impl Passage {
                 self.pass(&text[at..at + taken.used]);
                 at += taken.used;
                 if !taken.has_ended {
+                    // The beginning of an escape.
+                    self.pending = Zeroizing::new(text[at..].to_vec());
                     return;
                 }
                 self.tail = None;
@@ -103,15 +157,14 @@ impl Passage {
 
     /// So much of the source has gone by.
     fn pass(&mut self, text: &[u8]) {
-        if let (Some(json), Some(last)) = (&mut self.json, text.last()) {
-            json.pass(text);
-            self.last = *last;
-        }
+        let Some(last) = text.last() else { return };
+        self.last = *last;
+        self.json = self.json.take().and_then(|json| json.after(text));
     }
 
     /// Writes what stands in the place of a value.
     fn replace(&mut self, hit: &Hit<'_>, text: &[u8], is_last: bool, out: &mut Vec<u8>) -> Replaced {
-        let bare = hit.kind == Kind::Number && self.json.as_ref().is_some_and(|json| !json.is_open());
+        let bare = hit.kind == Kind::Number && self.json.as_ref().is_some_and(Json::is_bare);
         if bare {
             match (text.get(hit.end), is_last) {
                 (None, false) => return Replaced::Cut,

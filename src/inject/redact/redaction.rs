@@ -2,9 +2,9 @@
 
 use http::HeaderMap;
 
-use super::passage::Passage;
+use super::passage::{Json, Passage};
 use super::{Found, Instead, Needles};
-use crate::inject::content::{self, ContentCoding, Decoding, Encoding, Strings, Unsearched};
+use crate::inject::content::{self, ContentCoding, Decoding, Encoding, Shape, Unsearched};
 
 /// So much is decoded at a time, in bytes.
 const PIECE: usize = 4 * 1024;
@@ -12,7 +12,7 @@ const PIECE: usize = 4 * 1024;
 /// How a content is looked through.
 pub struct Readable {
     codings: Vec<ContentCoding>,
-    is_json: bool,
+    shape: Shape,
 }
 
 /// A content on its way.
@@ -27,6 +27,8 @@ struct Coded {
     encoding: Option<Encoding>,
     /// Something was encoded that nobody can decode yet.
     keeps: bool,
+    /// So much was decoded.
+    decoded: u64,
 }
 
 /// A content that is not in the coding that it says, or that grows beyond all bounds.
@@ -45,7 +47,7 @@ pub enum Passed {
 impl Readable {
     /// How content under these fields is looked through, or why it is not.
     pub fn of(fields: &HeaderMap) -> Result<Self, Unsearched> {
-        content::readable(fields).map(|(codings, is_json)| Self { codings, is_json })
+        content::readable(fields).map(|(codings, shape)| Self { codings, shape })
     }
 
     /// Whether it is in a coding.
@@ -57,20 +59,35 @@ impl Readable {
 impl Redaction {
     /// A content that is looked through in this way; what is said takes the place of values.
     pub fn new(readable: &Readable, needles: &Needles, instead: Instead) -> Self {
-        let coded = || Coded { decoding: Decoding::of(&readable.codings), encoding: None, keeps: false };
+        let coded = || Coded { decoding: Decoding::of(&readable.codings), encoding: None, keeps: false, decoded: 0 };
         // Followed from its beginning on, where that matters.
-        let json = (readable.is_json && needles.has_numbers()).then(Strings::default);
+        let may_matter = needles.is_empty() || needles.has_numbers();
+        let json = Json::of(readable.shape).filter(|_| may_matter);
         Self { passage: Passage::new(instead, json), coded: readable.is_coded().then(coded) }
     }
 
     /// A text that is in no coding and has no type.
     pub fn of_text() -> Self {
-        Self { passage: Passage::new(Instead::Reference, None), coded: None }
+        Self { passage: Passage::new(Instead::Reference, Json::of(Shape::Unknown)), coded: None }
     }
 
     /// Whether it is encoded anew.
     pub fn is_coded(&self) -> bool {
         self.coded.is_some()
+    }
+
+    /// The same of a content of which nothing is held: it may decode to any length.
+    #[must_use]
+    pub fn streaming(mut self) -> Self {
+        if let Some(coded) = &mut self.coded {
+            coded.decoding.streams();
+        }
+        self
+    }
+
+    /// How much was decoded so far, in bytes.
+    pub fn decoded(&self) -> u64 {
+        self.coded.as_ref().map_or(0, |coded| coded.decoded)
     }
 
     /// Whether nothing is kept back.
@@ -130,6 +147,7 @@ impl Coded {
         if decoded.is_empty() && !ends {
             return Ok(());
         }
+        self.decoded += decoded.len() as u64;
         let mut text = Vec::with_capacity(decoded.len());
         passage.push(needles, &decoded, ends, found, &mut text);
         if !self.decoding.has_begun() {

@@ -124,6 +124,24 @@ fn base64_in_its_usual_form_stays_in_it() {
 }
 
 #[test]
+fn base64_with_escapes_of_json_decodes_still() {
+    // Its own text has a slash and a plus too.
+    for value in ["plain-token_1234567", "\u{3ff}>\u{3ff}>\u{3ff}>\u{3ff}>"] {
+        let needles = needles(&[("k", value.as_bytes())]);
+        for behind in ["", "x", "xy", "?>?>?>?\u{ff}\u{fb}\u{fe}", "abc\u{3ff}>>>\u{fb}\u{ef}\u{be}"] {
+            let encoded = STANDARD.encode(format!("{value}{behind}"));
+            for escapes in [&[("/", "\\/")][..], &[("+", "\\u002B"), ("=", "\\u003D")], &[("=", "\\u003d")]] {
+                let escaped = escapes.iter().fold(encoded.clone(), |text, (from, to)| text.replace(from, to));
+                let out = redacted(&needles, "application/json", format!("[\"{escaped}\",\"\\n\"]").as_bytes());
+                let read: Vec<String> = serde_json::from_str(&out).unwrap_or_else(|fault| panic!("{fault}: {out}"));
+                let decoded = STANDARD.decode(&read[0]).unwrap_or_else(|fault| panic!("{fault}: {out} from {escaped}"));
+                assert_eq!(String::from_utf8_lossy(&decoded), format!("{{secrets.k}}{behind}"), "{escaped}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_second_value_in_the_same_base64_goes_too() {
     let needles = needles(&[("user", b"user-of-crm"), ("password", b"hunter2-hunter2")]);
     let encoded = STANDARD.encode("user-of-crm:hunter2-hunter2 user-of-crm");
@@ -158,6 +176,18 @@ fn a_number_stays_json_and_is_no_part_of_another() {
         assert_eq!(redacted(&needles, "application/json", text.as_bytes()), wanted);
     }
     assert_eq!(redacted(&needles, "text/plain", b"=1234567890"), "={secrets.n}");
+    let events = b"data: {\"it's\":1234567890}\n\ndata: \"\n\ndata: [1234567890, \"1234567890\"]\n\n";
+    let wanted = "data: {\"it's\":\"{secrets.n}\"}\n\ndata: \"\n\ndata: [\"{secrets.n}\", \"{secrets.n}\"]\n\n";
+    assert_eq!(redacted(&needles, "text/event-stream", events), wanted);
+    // A message, or what names no type.
+    for (text, wanted) in [
+        (" {\"a\":1234567890,\"b\":12345678901}", " {\"a\":\"{secrets.n}\",\"b\":12345678901}"),
+        ("a {1234567890}", "a {{secrets.n}}"),
+        ("1234567890", "{secrets.n}"),
+    ] {
+        let (out, _) = through(&needles, Redaction::of_text(), &[text.as_bytes()]);
+        assert_eq!(String::from_utf8_lossy(&out), wanted);
+    }
 }
 
 #[test]
@@ -279,6 +309,48 @@ fn every_coding_is_taken_off_and_put_on_again() {
         let redaction = Redaction::new(&readable("application/json", coding), &needles, Instead::Reference);
         assert_eq!(through(&needles, redaction, &[b""]).0, b"", "nothing is nothing in {coding:?}");
     }
+}
+
+#[test]
+fn a_long_value_may_come_byte_by_byte() {
+    let long: Vec<u8> = (0..60_000_u32).flat_map(|index| format!("{index} ").into_bytes()).take(60_000).collect();
+    let needles = needles(&[("long", &long), ("within", b"1000 1001 1002")]);
+    for (text, wanted) in [
+        ([&long, &b"!"[..]].concat(), "{secrets.long}!".to_owned()),
+        (long[..20_000].to_vec(), String::from_utf8_lossy(&long[..20_000]).replace("1000 1001 1002", "{secrets.within}")),
+    ] {
+        let mut pieces: Vec<&[u8]> = text.chunks(1).collect();
+        pieces.push(b"");
+        let redaction = Redaction::new(&readable("text/plain", ""), &needles, Instead::Reference);
+        assert_eq!(String::from_utf8_lossy(&through(&needles, redaction, &pieces).0), wanted);
+    }
+}
+
+#[test]
+fn an_event_that_is_a_frame_of_zstd_goes_on_at_once() {
+    let needles = needles(&[("k", VALUE.as_bytes())]);
+    let mut redaction = Redaction::new(&readable("text/event-stream", "zstd"), &needles, Instead::Reference).streaming();
+    for text in ["data: one\n\n", "d\n"] {
+        // One segment of a known size, without a checksum; one last block as it is.
+        let size = u8::try_from(text.len()).expect("short");
+        let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, size, size << 3 | 1, 0, 0][..], text.as_bytes()].concat();
+        let Ok(Passed::Written(mut out)) = redaction.push(&needles, &frame, false, &mut Found::default()) else {
+            panic!("coded")
+        };
+        out.extend_from_slice(&redaction.flush());
+        assert!(out.ends_with(text.as_bytes()), "{out:?}");
+    }
+}
+
+#[test]
+fn what_streams_may_decode_to_any_length() {
+    let needles = needles(&[("k", VALUE.as_bytes())]);
+    let text = format!("{}{VALUE}", "0".repeat(5_000_000));
+    let encoded = encode("gzip", text.as_bytes());
+    let new = || Redaction::new(&readable("text/plain", "gzip"), &needles, Instead::Reference);
+    assert_eq!(new().push(&needles, &encoded, true, &mut Found::default()), Err(Undecodable), "what is held is bounded");
+    let (out, _) = through(&needles, new().streaming(), &encoded.chunks(2_048).chain([&b""[..]]).collect::<Vec<_>>());
+    assert!(decode("gzip", &out).ends_with("00{secrets.k}"));
 }
 
 #[test]
