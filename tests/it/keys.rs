@@ -337,6 +337,27 @@ async fn a_key_from_a_program_is_rotated_by_giving_a_new_one_before_it() {
 }
 
 #[tokio::test]
+async fn a_program_that_prints_the_key_inherits_no_variable_whose_value_a_reload_has_made_a_secret() {
+    let mut world = with_command(&line(1)).await;
+    let place = place_of(&world);
+    world.proxy.stop().await;
+    let script = format!("#!/bin/sh\nenv > {0}/seen\ncat {0}/ring\n", place.display());
+    std::fs::write(place.join("kms"), script).expect("written");
+    world.proxy.start_again_under(&["env", "SUBROSA_TOKEN=hunter2", "SINCE=hunter2-since", "ELSE=else"]).await;
+    let seen = || std::fs::read_to_string(place.join("seen")).expect("it was asked");
+    assert!(seen().contains("ELSE=else") && seen().contains("SINCE=hunter2-since") && !seen().contains("SUBROSA_TOKEN"));
+    let config = world.proxy.path("subrosa.toml");
+    let text = std::fs::read_to_string(&config).expect("there");
+    let declared = "[[secrets]]\nname = \"since\"\nvalue = { env = \"SINCE\" }\n";
+    std::fs::write(&config, format!("{text}{declared}")).expect("written");
+    world.proxy.must(&["reload"], "").await;
+    std::fs::remove_file(place.join("seen")).expect("removed");
+    world.proxy.must_fail(&["key", "rotate"], "").await;
+    assert!(seen().contains("ELSE=else") && !seen().contains("hunter2"), "the names of the start are not all");
+    std::fs::remove_dir_all(place).expect("removed");
+}
+
+#[tokio::test]
 async fn a_program_that_fails_stops_the_start_with_its_complaint_and_without_what_it_printed() {
     let mut world = with_command(&line(1)).await;
     let place = place_of(&world);
