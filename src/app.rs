@@ -13,11 +13,13 @@ mod provider;
 mod reload;
 mod restore;
 mod signals;
+mod sockets;
 mod workers;
 
-pub use reload::Roof;
+pub use reload::{Phase, Roof};
 pub use restore::{restore, restoring_keys};
 pub use signals::Hangups;
+pub use sockets::Inherited;
 pub use workers::serve;
 
 use std::net::SocketAddr;

@@ -10,6 +10,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     stop: CancellationToken,
+    rest: CancellationToken,
     busy: TaskTracker,
 }
 
@@ -29,15 +30,26 @@ impl Drain {
         self.stop.is_cancelled()
     }
 
+    /// Resolves when connections on which nothing is asked may close; at once if that time has come.
+    pub async fn rest_over(&self) {
+        self.rest.cancelled().await;
+    }
+
     /// Counts the holder as busy until the token is dropped.
     pub fn busy(&self) -> TaskTrackerToken {
         self.busy.token()
     }
 
-    /// Tells everybody to stop.
+    /// Tells everybody to stop: who listens at once, who is busy when that is done. A connection at rest stays for what its
+    /// client may have sent already.
     pub fn begin(&self) {
         self.stop.cancel();
         self.busy.close();
+    }
+
+    /// Tells connections at rest to close.
+    pub fn end_rest(&self) {
+        self.rest.cancel();
     }
 
     /// Waits until nobody is busy, for `grace` at most; whether all had finished by then.

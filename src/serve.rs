@@ -52,6 +52,20 @@ pub fn listen_for(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpList
     (0..workers.max(1)).map(|_| listen(bound, true)).collect()
 }
 
+/// Makes ready to be used here what somebody else opened.
+pub fn adopt(socket: &TcpListener) -> io::Result<()> {
+    socket.set_nonblocking(true)
+}
+
+/// Gives each of `workers` what it accepts from: every socket somebody, and everybody one. Where there are fewer sockets than
+/// workers, some are shared.
+pub fn spread(sockets: Vec<TcpListener>, workers: usize) -> io::Result<Vec<(usize, TcpListener)>> {
+    let count = sockets.len();
+    let more = (count..workers).map(|worker| sockets[worker % count].try_clone());
+    let more = more.collect::<io::Result<Vec<_>>>()?;
+    Ok(sockets.into_iter().chain(more).enumerate().map(|(index, socket)| (index % workers.max(1), socket)).collect())
+}
+
 /// Accepts connections until draining begins and hands each to `welcome`.
 pub async fn accept(listener: TcpListener, drain: Drain, mut welcome: impl FnMut(TcpStream, SocketAddr)) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;

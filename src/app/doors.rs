@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::AppError;
+use super::sockets::Sockets;
 use crate::admin::{self, Peer, Reload, Road, SharedProvider, SharedSettings, State, Way};
 use crate::config::{AdminTls, Config};
 use crate::drain::Drain;
@@ -26,6 +27,8 @@ use crate::members::Members;
 use crate::serve;
 use crate::tls::{CertifiedPair, Presented};
 
+/// The port's name.
+pub(super) const DOOR: &str = "admin";
 /// Visitors of the port at a time.
 const VISITORS: usize = 128;
 /// How long a visitor may take for a request's head, or stay without one.
@@ -50,11 +53,17 @@ pub(super) struct Doors {
 
 impl Doors {
     /// Binds the port's addresses and the socket.
-    pub(super) fn bind(config: &Config, state: State) -> Result<Self, AppError> {
-        let bind = |address: &std::net::SocketAddr| {
-            serve::listen(*address, false).map_err(|source| AppError::listen("admin.listen", *address, &source))
-        };
-        let listeners: Vec<TcpListener> = config.admin.listen.iter().map(bind).collect::<Result<_, _>>()?;
+    pub(super) fn bind(config: &Config, state: State, at_hand: &mut Sockets) -> Result<Self, AppError> {
+        let mut listeners = Vec::new();
+        for address in &config.admin.listen {
+            let taken = at_hand.take(DOOR, *address);
+            let is_bound = !taken.is_empty();
+            listeners.extend(taken);
+            if !is_bound {
+                listeners
+                    .push(serve::listen(*address, false).map_err(|source| AppError::listen("admin.listen", *address, &source))?);
+            }
+        }
         let presented = pair(config)?.as_ref().map(Presented::new);
         let tls = presented.clone().map(acceptor).transpose()?;
         let groups_decide = config.admin.oidc.as_ref().is_some_and(|oidc| !oidc.groups.is_empty());

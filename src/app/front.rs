@@ -1,47 +1,59 @@
 //! The sockets for runners, door by door.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 
 use super::AppError;
+use super::sockets::{DOORS, Sockets};
 use crate::config::Config;
 use crate::proxy::{Entrance, Role};
 use crate::serve;
 use crate::tls::{self, CertifiedPair, Roots};
 
-/// Each address with its door, and a socket for each worker.
-pub(super) type Front = Vec<(Entrance, Vec<TcpListener>)>;
+/// An address with its door.
+pub(super) struct Front {
+    pub(super) entrance: Entrance,
+    /// The door's name.
+    pub(super) door: &'static str,
+    /// At least one; a socket for each worker, where they were bound here.
+    pub(super) sockets: Vec<TcpListener>,
+}
 
-/// Binds every address.
-pub(super) fn bind(config: &Config, workers: usize) -> Result<Front, AppError> {
+impl Front {
+    /// Where it is.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.sockets.first().and_then(|socket| socket.local_addr().ok())
+    }
+}
+
+/// Takes what is at hand, and binds the other addresses.
+pub(super) fn bind(config: &Config, workers: usize, at_hand: &mut Sockets) -> Result<Vec<Front>, AppError> {
     let proxy = &config.proxy;
-    let plain = proxy.listen.iter().map(|address| ("proxy.listen", Entrance::Http, *address));
-    let tls = proxy.listen_tls.iter().map(|address| ("proxy.listen_tls", Entrance::Https, *address));
-    let socks = proxy.socks.iter().map(|address| ("proxy.socks", Entrance::Socks, *address));
+    let plain = proxy.listen.iter().map(|address| (0, Entrance::Http, *address));
+    let tls = proxy.listen_tls.iter().map(|address| (1, Entrance::Https, *address));
+    let socks = proxy.socks.iter().map(|address| (2, Entrance::Socks, *address));
     let transparent = proxy.transparent.iter().map(|entry| {
         let role = Role { organization: entry.organization.clone(), runner: entry.runner.clone() };
-        ("proxy.transparent", Entrance::Transparent(Arc::new(role)), entry.listen)
+        (3, Entrance::Transparent(Arc::new(role)), entry.listen)
     });
-    let bound = plain.chain(tls).chain(socks).chain(transparent).map(|(key, entrance, address)| {
-        let sockets = serve::listen_for(address, workers).map_err(|source| AppError::listen(key, address, &source))?;
-        Ok((entrance, sockets))
+    let bound = plain.chain(tls).chain(socks).chain(transparent).map(|(which, entrance, configured)| {
+        let (door, key): (_, &'static str) = DOORS[which];
+        let mut sockets = at_hand.take(door, configured);
+        if sockets.is_empty() {
+            sockets = serve::listen_for(configured, workers).map_err(|source| AppError::listen(key, configured, &source))?;
+        }
+        Ok(Front { entrance, door, sockets })
     });
     bound.collect()
 }
 
 /// Says what is listened on.
-pub(super) fn announce(front: &Front) {
-    for (entrance, sockets) in front {
-        let door = match entrance {
-            Entrance::Http => "proxy",
-            Entrance::Https => "proxy-tls",
-            Entrance::Socks => "proxy-socks",
-            Entrance::Transparent(_) => "proxy-transparent",
-        };
-        if let Some(address) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
-            tracing::info!(door, %address, "listening");
+pub(super) fn announce(front: &[Front]) {
+    for front in front {
+        if let Some(address) = front.address() {
+            tracing::info!(door = front.door, %address, "listening");
         }
     }
 }

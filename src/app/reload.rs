@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Mutex;
 
@@ -30,6 +30,23 @@ pub struct Roof {
     pub read: Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>,
     /// Follows what a configuration says about the process: what is logged, and the descriptors it may need.
     pub follow: Box<dyn Fn(&Config) + Send + Sync>,
+    /// Tells whoever started the server where it stands.
+    pub tell: Box<dyn Fn(Phase) + Send + Sync>,
+    /// Within which time that one wants a sign of life.
+    pub watchdog: Option<Duration>,
+}
+
+/// Where a server stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    Ready,
+    /// It serves, and reads its configuration anew.
+    Reloading,
+    /// It serves still.
+    Alive,
+    /// It finishes what is under way.
+    Stopping,
 }
 
 /// What follows a configuration.
@@ -87,7 +104,9 @@ impl Running {
         if self.parts.drain.has_begun() {
             return Err(NotReloaded::Stopping);
         }
+        (self.roof.tell)(Phase::Reloading);
         let outcome = self.exchange(&mut in_force).await;
+        (self.roof.tell)(Phase::Ready);
         self.write_down(&by, &outcome, in_force.config.file.as_ref());
         outcome.map_err(|fault| NotReloaded::Faulty(fault.to_string()))
     }
@@ -197,6 +216,12 @@ impl Running {
 /// The same for whoever asks for it, at any door.
 #[derive(Clone)]
 pub(super) struct Reloader(pub(super) Arc<Running>);
+
+impl Reloader {
+    pub(super) fn roof(&self) -> &Roof {
+        &self.0.roof
+    }
+}
 
 impl admin::Reload for Reloader {
     /// In a task of its own: who no longer waits has not ended it.

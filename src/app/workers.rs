@@ -13,8 +13,9 @@ use super::errands::Errands;
 use super::followed::{self, Lasting};
 use super::front::{self, Front};
 use super::prints::Printer;
-use super::reload::{Parts, Reloader, Roof, Running};
+use super::reload::{Parts, Phase, Reloader, Roof, Running};
 use super::signals::{Hangups, Signals};
+use super::sockets::{Inherited, Sockets};
 use super::{AppError, Rooms};
 use crate::admin::Reload as _;
 use crate::config::Config;
@@ -26,16 +27,27 @@ use crate::serve;
 use crate::tls::{Authority, Leaves, Made};
 use crate::upstream;
 
+/// How the workers are called, before their number.
+const WORKER: &str = "worker-";
 /// How many hosts' certificates are kept ready.
 const LEAVES: usize = 4096;
 /// How long people's requests may take to finish after those of runners have.
 const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long a connection at rest stays open when the server stops, for a request that is on its way already.
+const REST: Duration = Duration::from_millis(500);
 /// So many connections over the limit hear why at a time; for each a head is waited for.
 const TURNED_AWAY: u64 = 64;
 
 /// Serves until a signal says stop; a second one ends at once. `ready` is called once everything
 /// listens. `roof` reads the configuration anew when a signal in `hangups`, or a person, says so.
-pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, ready: impl FnOnce()) -> Result<(), AppError> {
+pub async fn serve(
+    config: Config,
+    roof: Roof,
+    mut hangups: Hangups,
+    inherited: Vec<Inherited>,
+    ready: impl FnOnce(),
+) -> Result<(), AppError> {
+    let mut at_hand = Sockets::inherited(inherited, &config)?;
     let printer = Printer::new()?;
     // Before the files are read: one that changes meanwhile has changed since.
     let prints = printer.take(&config);
@@ -48,15 +60,15 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, ready: impl
     let mut signals = Signals::listen()?;
     let drain = Drain::new();
     let workers = worker_count(&config);
-    let front = front::bind(&config, workers)?;
+    let front = front::bind(&config, workers, &mut at_hand)?;
     let mut state = rooms.admin_state(&config, authority.certificate_pem(), &drain);
     // The port that was asked for may have been any.
-    let listening = front.iter().find_map(|(_, sockets)| sockets.first()?.local_addr().ok());
+    let listening = front.iter().find_map(Front::address);
     state.reach = super::reach(&config, listening);
-    let doors = Doors::bind(&config, state)?;
+    let doors = Doors::bind(&config, state, &mut at_hand)?;
     let own_ports = front
         .iter()
-        .flat_map(|(_, sockets)| sockets)
+        .flat_map(|front| &front.sockets)
         .chain(&doors.listeners)
         .filter_map(|listener| listener.local_addr().ok())
         .map(|address| address.port());
@@ -90,17 +102,26 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, ready: impl
     rooms.custody.resume();
     let mut people = doors.start(Arc::new(errands), Arc::new(reloader.clone()), &last);
     ready();
+    (reloader.roof().tell)(Phase::Ready);
 
+    let mut alive = reloader.roof().watchdog.map(|within| tokio::time::interval(within / 2));
     let name = loop {
         tokio::select! {
             name = signals.next() => break name,
+            () = next_sign(&mut alive) => sign_of_life(&rooms.readiness, reloader.roof()),
             // Its outcome is logged.
             () = hangups.next() => drop(reloader.reload("SIGHUP")),
         }
     };
     let grace = shared.settings.load().grace;
     tracing::info!(signal = name, grace = %humantime::format_duration(grace), "stopping: no new connections; exchanges under way may finish");
+    (reloader.roof().tell)(Phase::Stopping);
     drain.begin();
+    let resting = drain.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(REST).await;
+        resting.end_rest();
+    });
     tokio::select! {
         finished = drain.finished(grace) => {
             if !finished {
@@ -118,6 +139,21 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, ready: impl
     people.abort_all();
     drop(threads);
     Ok(())
+}
+
+/// Resolves when a sign of life is due; never, if nobody waits for one.
+async fn next_sign(alive: &mut Option<tokio::time::Interval>) {
+    match alive {
+        Some(alive) => drop(alive.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whoever watches is to start this anew when a worker has died.
+fn sign_of_life(readiness: &Readiness, roof: &Roof) {
+    if !readiness.faults().iter().any(|(part, _)| part.starts_with(WORKER)) {
+        (roof.tell)(Phase::Alive);
+    }
 }
 
 fn worker_count(config: &Config) -> usize {
@@ -169,18 +205,19 @@ fn observe(registry: &Registry, shared: &Shared) {
     registry.observe("subrosa_leaf_kept", "Hosts whose leaf certificate is kept ready", move || leaves.kept() as f64);
 }
 
-/// A worker for each column of `front`: its own thread, runtime, sockets and upstream connections,
+/// The workers, each with its part of `front`: its own thread, runtime, sockets and upstream connections,
 /// so that a request is accepted, injected, sent and answered on one thread.
 fn start_workers(
-    front: Front,
+    front: Vec<Front>,
     workers: usize,
     shared: &Arc<Shared>,
     readiness: &Readiness,
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
     let mut columns: Vec<Vec<(Entrance, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
-    for (entrance, sockets) in front {
-        for (column, socket) in columns.iter_mut().zip(sockets) {
-            column.push((entrance.clone(), socket));
+    for Front { entrance, sockets, .. } in front {
+        let spread = serve::spread(sockets, workers).map_err(|fault| AppError::Start(fault.to_string()))?;
+        for (worker, socket) in spread {
+            columns[worker].push((entrance.clone(), socket));
         }
     }
     let start = |(index, sockets): (usize, Vec<(Entrance, TcpListener)>)| {
@@ -189,13 +226,13 @@ fn start_workers(
             .enable_all()
             .build()
             .map_err(|fault| AppError::Start(fault.to_string()))?;
-        let alive = readiness.alive(format!("worker-{index}"));
+        let alive = readiness.alive(format!("{WORKER}{index}"));
         let work = move || {
             let _alive = alive;
             runtime.block_on(work(sockets, shared));
         };
         std::thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(format!("{WORKER}{index}"))
             .spawn(work)
             .map_err(|fault| AppError::Start(fault.to_string()))
     };

@@ -29,6 +29,7 @@ mod runner;
 mod sandbox;
 mod secret;
 mod serve;
+mod service_manager;
 mod shield;
 mod test;
 mod token;

@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use super::error::CliError;
+use super::service_manager::{self, ServiceManager};
 use super::{logs, out, shield};
 use crate::app::{self, Hangups, Roof};
 use crate::config::{Config, LogFormat};
 
 /// Serves until told to stop. `path` is the config file as it was named, and SIGHUP is listened for already.
 pub(super) async fn run(path: Option<PathBuf>, hangups: Hangups) -> Result<(), CliError> {
+    let inherited = service_manager::sockets()?;
+    let manager = ServiceManager::of_this_process();
     let read = move || Config::load(path.as_deref(), std::env::vars_os());
     let config = read()?;
     let level = logs::start(&config.log);
@@ -25,8 +28,10 @@ pub(super) async fn run(path: Option<PathBuf>, hangups: Hangups) -> Result<(), C
         level.follow(&config.log);
         shield::raise_descriptors(config);
     };
-    let roof = Roof { read: Box::new(read), follow: Box::new(follow) };
-    Ok(app::serve(config, roof, hangups, ready).await?)
+    let watchdog = manager.watchdog();
+    let tell = move |phase| manager.tell(phase);
+    let roof = Roof { read: Box::new(read), follow: Box::new(follow), tell: Box::new(tell), watchdog };
+    Ok(app::serve(config, roof, hangups, inherited, ready).await?)
 }
 
 /// The three commands from a running proxy to a first injected request, for `program` as it was

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::BytesMut;
 use http::header::{HeaderValue, UPGRADE};
@@ -25,6 +25,7 @@ use super::late::About;
 use super::received::Received;
 use super::{error, fields, grpc, stream_head, tunnel, websocket, wire};
 use crate::audit;
+use crate::drain::Drain;
 use crate::inject::{self, Code, Refusal};
 use crate::origin::{Authority, Origin, Scheme};
 use crate::upstream::{Pinned, Speech};
@@ -32,6 +33,9 @@ use crate::upstream::{Pinned, Speech};
 /// The most bytes hyper keeps of a connection: above the largest head, so that ours is the limit
 /// that is met.
 const HYPER_BUFFER_SLACK: usize = 64 * 1024;
+
+/// How long a connection that begins while the server stops is waited for: its client has sent something, or is about to.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 
 /// Where on a connection a request stands.
 #[derive(Clone)]
@@ -78,7 +82,7 @@ where
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = door.shared.drain.begun() => {
+        () = rest_over(&door.shared.drain) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -86,6 +90,14 @@ where
     if let Err(fault) = ended {
         tracing::debug!(%fault, "a client connection ended early");
     }
+}
+
+/// Resolves when this connection may close although its client may be about to ask for something: not before it had a moment
+/// for that since it began.
+async fn rest_over(drain: &Drain) {
+    let began = Instant::now();
+    drain.rest_over().await;
+    tokio::time::sleep(FIRST_WORD.saturating_sub(began.elapsed())).await;
 }
 
 /// One connection, or one tunnel, with whoever speaks on it.
@@ -144,7 +156,7 @@ impl Visitor {
     }
 
     /// How long a client may be silent within a content.
-    pub(super) fn patience(&self) -> std::time::Duration {
+    pub(super) fn patience(&self) -> Duration {
         self.door.shared.settings.load().body
     }
 
@@ -201,6 +213,10 @@ impl Visitor {
         });
         if let Some(hint) = hint.and_then(|hint| HeaderValue::try_from(hint).ok()) {
             response.headers_mut().insert(fields::HINT, hint);
+        }
+        if !self.is_http2 && !switched && self.door.shared.drain.has_begun() {
+            // The client learns it from the answer, and loses no request that it sends meanwhile.
+            response = error::closing(response);
         }
         match (may_switch, switched) {
             (true, true) => control.switched(),

@@ -42,6 +42,7 @@ mod reload;
 mod responses;
 mod runners;
 mod secrets_cli;
+mod service_manager;
 mod sockets;
 mod socks;
 mod store;

@@ -31,11 +31,11 @@ impl Proxy {
             section("admin", "listen = [\"127.0.0.1:0\"]\n")
         );
         std::fs::write(dir.path().join("subrosa.toml"), text).expect("it can be written");
-        let (child, address, log) = Self::spawn(&dir, &[]).await;
+        let (child, address, log) = Self::spawn(&dir, &[], Stdio::null()).await;
         Self { address, dir, child, log }
     }
 
-    async fn spawn(dir: &TempDir, wrapper: &[&str]) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+    async fn spawn(dir: &TempDir, wrapper: &[&str], stdin: Stdio) -> (Child, SocketAddr, Arc<Mutex<String>>) {
         let mut command = match wrapper {
             [] => command(dir),
             [program, arguments @ ..] => {
@@ -46,6 +46,7 @@ impl Proxy {
         };
         let mut child = command
             .args(["serve", "--config", "subrosa.toml"])
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -137,7 +138,12 @@ impl Proxy {
 
     /// The same by a program that becomes this one: its arguments, before those of this one.
     pub async fn start_again_under(&mut self, wrapper: &[&str]) {
-        (self.child, self.address, self.log) = Self::spawn(&self.dir, wrapper).await;
+        self.start_again_with(wrapper, Stdio::null()).await;
+    }
+
+    /// The same, with something on standard input.
+    pub async fn start_again_with(&mut self, wrapper: &[&str], stdin: Stdio) {
+        (self.child, self.address, self.log) = Self::spawn(&self.dir, wrapper, stdin).await;
     }
 
     /// The command line, with text on standard input.
