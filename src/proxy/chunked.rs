@@ -2,7 +2,7 @@
 //! the bytes go on to the HTTP library unchanged.
 //!
 //! It accepts what cannot be read in two ways: hexadecimal sizes of 16 digits at most, CRLF line
-//! ends, extensions of printable characters, trailers of printable lines.
+//! ends, extensions of printable characters whose quotes are closed, trailers of printable lines.
 
 use crate::inject::Refusal;
 
@@ -18,6 +18,9 @@ enum State {
     },
     /// In the extensions of a size.
     Extension,
+    /// In a quoted text there, and after a backslash in it.
+    Quoted,
+    Escaped,
     /// After the CR of a size line.
     SizeLf,
     /// In the bytes of a chunk.
@@ -75,7 +78,10 @@ impl Chunked {
             (State::Size { digits }, _) if byte.is_ascii_hexdigit() && digits < 16 => self.digit(byte, digits),
             (State::Size { digits: 1.. } | State::Extension, b'\r') => State::SizeLf,
             (State::Size { digits: 1.. }, b';') => State::Extension,
-            (State::Extension, b'\t' | b' '..=b'~') => self.extension()?,
+            (State::Quoted, b'\\') => self.extension(State::Escaped)?,
+            (State::Extension, b'"') | (State::Escaped, b'\t' | b' '..=b'~') => self.extension(State::Quoted)?,
+            (State::Quoted, b'"') => self.extension(State::Extension)?,
+            (state @ (State::Extension | State::Quoted), b'\t' | b' '..=b'~') => self.extension(state)?,
             (State::SizeLf, b'\n') if self.left == 0 => State::TrailerStart,
             (State::SizeLf, b'\n') => State::Data,
             (State::DataCr, b'\r') => State::DataLf,
@@ -105,13 +111,9 @@ impl Chunked {
         State::Size { digits: 0 }
     }
 
-    fn extension(&mut self) -> Result<State, Refusal> {
+    fn extension(&mut self, next: State) -> Result<State, Refusal> {
         self.line += 1;
-        if self.line > MAX_LINE {
-            Err(Refusal::malformed("A chunk extension is over 1,024 bytes long."))
-        } else {
-            Ok(State::Extension)
-        }
+        if self.line > MAX_LINE { Err(Refusal::malformed("A chunk extension is over 1,024 bytes long.")) } else { Ok(next) }
     }
 
     fn trailer(&mut self) -> Result<State, Refusal> {
@@ -134,7 +136,7 @@ mod tests {
 
     #[test]
     fn finds_the_end_wherever_the_bytes_are_split() {
-        let content = b"4;a=\"b\"\r\nWiki\r\n00A\r\n0123456789\r\n0\r\nx: y\r\n\r\nGET / HTTP/1.1";
+        let content = b"4;a=\"b\\\"\\\\\";c\r\nWiki\r\n00A\r\n0123456789\r\n0\r\nx: y\r\n\r\nGET / HTTP/1.1";
         let end = content.len() - b"GET / HTTP/1.1".len();
         assert_eq!(all_at_once(content), Ok((end, true)));
         for split in 1..end {
@@ -161,6 +163,8 @@ mod tests {
             "0\r\n x: y\r\n",
             "00000000000000001\r\n",
             "1;\u{1}\r\n",
+            "1;a=\"\r\n",
+            "1;a=\"\\\"\r\n",
             "0\r\nx: \u{0}\r\n",
         ] {
             assert!(all_at_once(broken.as_bytes()).is_err(), "{broken:?}");

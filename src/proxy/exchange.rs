@@ -255,7 +255,9 @@ async fn respond(
         // Who authenticated a connection owns it: nobody else's request may travel on it.
         sent.body_mut().keep_for(visit.pinned);
     }
-    fields::check_response_framing(sent.headers_mut())?;
+    if fields::settle_response_framing(sent.headers_mut())? {
+        sent.body_mut().use_no_more();
+    }
     let switches = sent.status() == StatusCode::SWITCHING_PROTOCOLS;
     let upstream_upgrade = switches.then(|| hyper::upgrade::on(&mut sent));
     let (mut parts, content) = sent.into_parts();

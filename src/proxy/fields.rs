@@ -138,16 +138,38 @@ pub(super) fn strip_response_trailers(fields: &mut HeaderMap) {
     strip_proxy_status(fields);
 }
 
-/// A response that says its length in two ways is no whole thing of either (RFC 9112 section 6.3).
-pub(super) fn check_response_framing(fields: &mut HeaderMap) -> Result<(), Refusal> {
+/// Makes a response say its length in one way, as it was read (RFC 9112 section 6.3); whether it said it otherwise. Then
+/// nothing more should be read from where it came.
+pub(super) fn settle_response_framing(fields: &mut HeaderMap) -> Result<bool, Refusal> {
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        let detail = "The upstream's answer has a Transfer-Encoding other than exactly `chunked`.";
-        return Err(Refusal::new(Code::UpstreamProtocol, detail));
+    if let Some(coding) = codings.next() {
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            let detail = "The upstream's answer has a Transfer-Encoding other than exactly `chunked`.";
+            return Err(Refusal::new(Code::UpstreamProtocol, detail));
+        }
+        return Ok(fields.remove(CONTENT_LENGTH).is_some());
     }
-    fields.remove(CONTENT_LENGTH);
-    Ok(())
+    let lengths: Vec<HeaderValue> = fields.get_all(CONTENT_LENGTH).iter().cloned().collect();
+    let is_plain = |length: &HeaderValue| wire::parse_length(length.as_bytes()).is_ok();
+    match &lengths[..] {
+        [] => return Ok(false),
+        [length] if is_plain(length) => return Ok(false),
+        _ => {}
+    }
+    let mut numbers = lengths.iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(number);
+    let first = numbers.next().flatten();
+    let Some(length) = first.filter(|first| numbers.all(|other| other == Some(*first))) else {
+        let detail = "The upstream's answer has a Content-Length that is not one number.";
+        return Err(Refusal::new(Code::UpstreamProtocol, detail));
+    };
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(true)
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.trim_ascii();
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
 }
 
 fn put_back(fields: &mut HeaderMap, upgrade: Option<HeaderValue>) {
@@ -273,6 +295,31 @@ mod tests {
         ] {
             let given = fields(&[("upgrade", upgrade), ("connection", connection)]);
             assert_eq!(wants_upgrade(&given), relayed, "{upgrade} {connection}");
+        }
+    }
+
+    #[test]
+    fn a_response_says_its_length_once_and_plainly() {
+        for (given, settled, in_doubt) in [
+            (&[("content-length", "10")][..], &[("content-length", "10")][..], false),
+            (&[("transfer-encoding", "Chunked")], &[("transfer-encoding", "Chunked")], false),
+            (&[("content-length", "010")], &[("content-length", "10")], true),
+            (&[("content-length", "10, 10")], &[("content-length", "10")], true),
+            (&[("content-length", "1"), ("transfer-encoding", "chunked")], &[("transfer-encoding", "chunked")], true),
+        ] {
+            let mut given = fields(given);
+            assert_eq!(settle_response_framing(&mut given), Ok(in_doubt), "{given:?}");
+            assert_eq!(given, fields(settled));
+        }
+        for given in [
+            &[("content-length", "1, 2")][..],
+            &[("content-length", "+1")],
+            &[("content-length", "")],
+            &[("transfer-encoding", "gzip, chunked")],
+            &[("transfer-encoding", "identity")],
+        ] {
+            let settled = settle_response_framing(&mut fields(given));
+            assert_eq!(settled.map_err(|refusal| refusal.code), Err(Code::UpstreamProtocol), "{given:?}");
         }
     }
 

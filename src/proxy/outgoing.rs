@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http_body::{Body, Frame, SizeHint};
 
 use super::budget::Room;
@@ -119,11 +120,21 @@ impl Held {
 
 /// Trailers may not hold references: they come when the head has long gone.
 pub(super) fn check_trailers(trailers: &HeaderMap) -> Result<(), Refusal> {
+    check_framing(trailers)?;
     match trailers.values().find_map(|value| first_reference(value.as_bytes())) {
         Some(secret) => {
             let detail = "A secret reference stands in a trailer. References may stand in path, query, fields and content only.";
             Err(Refusal::malformed(detail).about(&secret, Surface::Header))
         }
+        None => Ok(()),
+    }
+}
+
+/// Nor what rules how a message is read or where it goes: it was read long ago (RFC 9110 section 6.5.1).
+fn check_framing(trailers: &HeaderMap) -> Result<(), Refusal> {
+    let framing = [CONTENT_LENGTH, TRANSFER_ENCODING, HOST, CONNECTION, TRAILER, UPGRADE, TE];
+    match framing.iter().find(|name| trailers.contains_key(*name)) {
+        Some(name) => Err(Refusal::malformed(format!("`{name}` stands in a trailer, where it means nothing."))),
         None => Ok(()),
     }
 }
@@ -140,8 +151,8 @@ impl Body for Outgoing {
             Kind::Streaming { content, control, search_trailers } => {
                 let frame = ready!(Pin::new(content).poll_frame(cx));
                 if let Some(Ok(frame)) = &frame
-                    && let Some(trailers) = frame.trailers_ref().filter(|_| *search_trailers)
-                    && let Err(refusal) = check_trailers(trailers)
+                    && let Some(trailers) = frame.trailers_ref()
+                    && let Err(refusal) = if *search_trailers { check_trailers(trailers) } else { check_framing(trailers) }
                 {
                     control.store_refusal(refusal.clone());
                     return Poll::Ready(Some(Err(refusal.into())));

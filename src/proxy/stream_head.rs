@@ -65,6 +65,7 @@ fn check_fields(fields: &HeaderMap) -> Result<(), Refusal> {
     if let Some((name, _)) = fields.iter().find(|(_, value)| blank(value.as_bytes().first()) || blank(value.as_bytes().last())) {
         return Err(Refusal::malformed(format!("The field {name} begins or ends with a blank.")));
     }
+    fields.keys().try_for_each(|name| wire::not_almost_framing(name.as_str()))?;
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter();
     if let Some(length) = lengths.next() {
         if lengths.next().is_some() {
@@ -171,6 +172,8 @@ mod tests {
             ("https://h.example/", &[("x", "a\t")], Code::MalformedRequest),
             ("https://h.example/", &[("content-length", "1"), ("content-length", "1")], Code::MalformedRequest),
             ("https://h.example/", &[("content-length", "+1")], Code::MalformedRequest),
+            ("https://h.example/", &[("content-length", "01")], Code::MalformedRequest),
+            ("https://h.example/", &[("content_length", "1")], Code::MalformedRequest),
             ("https://u:p@h.example/", &[], Code::MalformedRequest),
             ("/", &[], Code::Misdirected),
         ] {

@@ -77,7 +77,7 @@ pub(super) fn judge(head: &[u8]) -> Result<Head, Refusal> {
     let is_1_1 = request.version == Some(1);
     let framing = Fields::gather(request.headers)?;
     let is_connect = method == "CONNECT";
-    target(is_connect, request.path.unwrap_or_default())?;
+    target(method, request.path.unwrap_or_default())?;
     framing.check(is_connect, is_1_1)
 }
 
@@ -140,6 +140,8 @@ impl<'a> Fields<'a> {
                 }
             } else if name.eq_ignore_ascii_case("upgrade") {
                 fields.upgrade = true;
+            } else {
+                not_almost_framing(name)?;
             }
         }
         Ok(fields)
@@ -181,20 +183,31 @@ fn chunked(coding: &[u8], is_1_1: bool) -> Result<Framing, Refusal> {
     if is_1_1 { Ok(Framing::Chunked) } else { Err(Refusal::malformed("Transfer-Encoding does not exist in HTTP/1.0.")) }
 }
 
-/// The number in a Content-Length field.
+/// Readers behind us that make variables of fields (CGI and its like) take `_` for `-`.
+pub(super) fn not_almost_framing(name: &str) -> Result<(), Refusal> {
+    if ["content_length", "transfer_encoding"].iter().any(|almost| name.eq_ignore_ascii_case(almost)) {
+        let detail = format!("A field is called {name}, which some readers take for the one with a hyphen.");
+        return Err(Refusal::malformed(detail));
+    }
+    Ok(())
+}
+
+/// The number in a Content-Length field, written as nobody can read it as octal.
 pub(super) fn parse_length(value: &[u8]) -> Result<u64, Refusal> {
-    let digits = value.iter().all(u8::is_ascii_digit);
+    let digits = value.iter().all(u8::is_ascii_digit) && (value.len() < 2 || value[0] != b'0');
     let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     // Beyond this the HTTP library itself would say no.
     let sane = |length: &u64| digits && i64::try_from(*length).is_ok();
-    length.filter(sane).ok_or_else(|| Refusal::malformed("Content-Length is not one number in plain digits, or too large."))
+    length.filter(sane).ok_or_else(|| {
+        Refusal::malformed("Content-Length is not one number in plain digits without zeros before it, or too large.")
+    })
 }
 
-fn target(is_connect: bool, target: &str) -> Result<(), Refusal> {
+fn target(method: &str, target: &str) -> Result<(), Refusal> {
     if target.len() > MAX_TARGET {
         return Err(Refusal::new(Code::HeadTooLarge, format!("The target is over {MAX_TARGET} bytes long.")));
     }
-    if is_connect {
+    if method == "CONNECT" {
         if authority(target)?.port.is_none() {
             return Err(Refusal::malformed("CONNECT needs `host:port`, and the port is missing."));
         }
@@ -205,7 +218,7 @@ fn target(is_connect: bool, target: &str) -> Result<(), Refusal> {
             "The target holds a fragment (`#`), which clients keep to themselves. Percent-encode it as %23 if it is meant.",
         ));
     }
-    if !target.starts_with('/') && target != "*" {
+    if !target.starts_with('/') && (target != "*" || method != "OPTIONS") {
         absolute(target)?;
     }
     parsable(target)
@@ -221,7 +234,9 @@ fn absolute(target: &str) -> Result<(), Refusal> {
         return Err(in_authority(before_path.as_bytes()));
     }
     let Some((scheme, rest)) = before_path.split_once("://") else {
-        return Err(Refusal::malformed("The target is neither a path, nor `*`, nor an absolute http:// or https:// URL."));
+        return Err(Refusal::malformed(
+            "The target is neither a path, nor an absolute http:// or https:// URL, nor the `*` of OPTIONS.",
+        ));
     };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(Refusal::malformed("Only http:// and https:// targets can be forwarded."));
@@ -311,6 +326,9 @@ mod tests {
             with("Content-Length: +5\r\n"),
             with("Content-Length: -5\r\n"),
             with("Content-Length: 0x5\r\n"),
+            with("Content-Length: 05\r\n"),
+            with("content_length: 5\r\n"),
+            with("Transfer_Encoding: chunked\r\n"),
             with("Content-Length: 99999999999999999999\r\n"),
             with("Content-Length:\r\n"),
             with("Host: i\r\n"),
@@ -321,6 +339,7 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\n".into(),
             "GET /\r\n\r\n".into(),
             "PRI * HTTP/2.0\r\n\r\n".into(),
+            "GET * HTTP/1.1\r\nHost: h\r\n\r\n".into(),
             "GET /#a HTTP/1.1\r\nHost: h\r\n\r\n".into(),
             "GET /?a=\"b\" HTTP/1.1\r\nHost: h\r\n\r\n".into(),
             "GET ftp://h/ HTTP/1.1\r\nHost: h\r\n\r\n".into(),

@@ -61,8 +61,12 @@ where
     pub(super) async fn send(&mut self, request: Request<Sending<B>>) -> Sent<B> {
         self.busy = true;
         let before = self.received.count();
+        self.received.expect_head();
         match self.sender.try_send_request(request).await {
-            Ok(response) => Sent::Answered(response),
+            Ok(response) => {
+                self.received.head_came();
+                Sent::Answered(response)
+            }
             Err(mut refused) => {
                 if let Some(request) = refused.take_message() {
                     return Sent::Unsent(request);

@@ -55,6 +55,11 @@ impl<B> Returning<B> {
         }
     }
 
+    /// The connection is used for nothing more: where this content ends, others might see it otherwise.
+    pub fn use_no_more(&mut self) {
+        self.way_home.home = Home::Nowhere;
+    }
+
     fn end(&mut self) {
         self.state = State::Ended;
         match self.carrier.take() {

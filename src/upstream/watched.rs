@@ -32,13 +32,45 @@ impl Transport {
     }
 }
 
-/// How many bytes an upstream has sent so far, TLS taken off.
-#[derive(Clone, Default)]
-pub(super) struct Received(Arc<AtomicU64>);
+/// The most bytes that may come before the head of a response is whole. The head itself is bounded elsewhere; interim
+/// responses (1xx) are not, and a flood of them would keep a worker busy that has others to serve. Three times what the HTTP
+/// library reads at once, so that a content right behind the head does not count.
+const BEFORE_HEAD: u64 = 384 * 1024;
+
+/// How many bytes an upstream has sent so far, TLS taken off, and how many it may send.
+#[derive(Clone)]
+pub(super) struct Received(Arc<Counts>);
+
+struct Counts {
+    received: AtomicU64,
+    limit: AtomicU64,
+}
 
 impl Received {
+    fn new() -> Self {
+        Self(Arc::new(Counts { received: AtomicU64::new(0), limit: AtomicU64::new(u64::MAX) }))
+    }
+
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.received.load(Ordering::Relaxed)
+    }
+
+    /// The head of a response is waited for.
+    pub(super) fn expect_head(&self) {
+        self.0.limit.store(self.count() + BEFORE_HEAD, Ordering::Relaxed);
+    }
+
+    /// It came.
+    pub(super) fn head_came(&self) {
+        self.0.limit.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: usize) -> io::Result<()> {
+        let received = self.0.received.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        if received > self.0.limit.load(Ordering::Relaxed) {
+            return Err(io::Error::other("over 384 KiB came before the head of a response was whole"));
+        }
+        Ok(())
     }
 }
 
@@ -51,14 +83,14 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn new(transport: Transport) -> (Self, Received) {
-        let received = Received::default();
+        let received = Received::new();
         (Self { transport, received: received.clone(), listener: None }, received)
     }
 
     /// The same, and what the server says first, in HTTP/2.
     pub(super) fn greeted(transport: Transport) -> (Self, watch::Receiver<Greeting>) {
         let (listener, greeting) = Listener::new();
-        (Self { transport, received: Received::default(), listener: Some(listener) }, greeting)
+        (Self { transport, received: Received::new(), listener: Some(listener) }, greeting)
     }
 }
 
@@ -77,7 +109,7 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         let polled = either!(&mut self.transport, stream => Pin::new(stream).poll_read(cx, buffer));
         let read = &buffer.filled()[before..];
-        self.received.0.fetch_add(read.len() as u64, Ordering::Relaxed);
+        self.received.add(read.len())?;
         if let Some(listener) = &mut self.listener
             && (listener.hear(read) || (read.is_empty() && polled.is_ready()))
         {

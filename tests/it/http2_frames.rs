@@ -1,78 +1,11 @@
 //! Raw frames of HTTP/2, from clients that are wrong, slow or hostile: each has its bound, and harms nobody else.
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
 
 use super::support::client::tls_with;
+use super::support::frames::*;
 use super::support::http2::{Does, H2, Http2World, ask, ok, to};
 use super::support::{CRM, World, soon};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A header block of literals that no table remembers (RFC 7541 section 6.2.2).
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            assert!(text.len() < 127, "a length of one byte");
-            block.push(u8::try_from(text.len()).expect("short"));
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
-}
-
-const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "https"), (":authority", CRM), (":path", "/")];
-
-fn get(stream: u32) -> Vec<u8> {
-    frame(HEADERS, END_HEADERS | END_STREAM, stream, &block(&GET))
-}
-
-fn with(more: &[(&'static str, &'static str)]) -> Vec<u8> {
-    block(&[&GET[..], more].concat())
-}
-
-/// What the proxy sent.
-#[derive(Debug)]
-struct Frame {
-    kind: u8,
-    payload: Vec<u8>,
-}
-
-async fn next<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Frame> {
-    let mut head = [0; 9];
-    stream.read_exact(&mut head).await.ok()?;
-    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-    let mut payload = vec![0; length];
-    stream.read_exact(&mut payload).await.ok()?;
-    Some(Frame { kind: head[3], payload })
-}
-
-async fn open(world: &World) -> impl AsyncRead + AsyncWrite + Unpin + Send + 'static + use<> {
-    let stream = world.tunnel(&format!("{CRM}:443")).await;
-    let mut stream = tls_with(stream, CRM, &world.ca(), &["h2"]).await.expect("trusted");
-    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await.expect("sent");
-    stream.flush().await.expect("sent");
-    stream
-}
 
 /// How the proxy ended what it was sent: by the connection, a stream, or an answer.
 #[derive(Debug, PartialEq, Eq)]

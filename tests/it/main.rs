@@ -18,6 +18,7 @@ mod commands;
 mod crashes;
 mod doctor;
 mod faults;
+mod framing;
 mod front;
 mod grpc;
 mod heads;

@@ -107,7 +107,9 @@ pub async fn exchange_whole<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, re
 impl World {
     /// A connection to the proxy.
     pub async fn connect(&self) -> TcpStream {
-        soon(TcpStream::connect(self.proxy.address)).await.expect("the proxy listens")
+        let stream = soon(TcpStream::connect(self.proxy.address)).await.expect("the proxy listens");
+        stream.set_nodelay(true).expect("a socket");
+        stream
     }
 
     /// One request as raw bytes on a connection of its own.

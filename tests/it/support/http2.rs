@@ -321,13 +321,17 @@ impl Answered {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The code of a refusal of ours; checks everything that every refusal must have.
-    pub fn refusal(&self) -> String {
-        let head = self.fields.iter().fold(format!("HTTP/2 {} \r\n", self.status), |mut head, (name, value)| {
+    /// The head, as HTTP/1.1 would write it.
+    pub fn head(&self) -> String {
+        self.fields.iter().fold(format!("HTTP/2 {} \r\n", self.status), |mut head, (name, value)| {
             let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
             head
-        });
-        super::client::Response { head, body: self.body.clone() }.refusal()
+        })
+    }
+
+    /// The code of a refusal of ours; checks everything that every refusal must have.
+    pub fn refusal(&self) -> String {
+        super::client::Response { head: self.head(), body: self.body.clone() }.refusal()
     }
 }
 

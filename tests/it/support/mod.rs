@@ -3,6 +3,7 @@
 pub mod ca;
 pub mod client;
 pub mod corporate;
+pub mod frames;
 pub mod http2;
 pub mod network;
 pub mod origin;

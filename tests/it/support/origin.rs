@@ -95,6 +95,8 @@ impl Origin {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+                // Otherwise each handshake waits for an acknowledgement that is held back.
+                stream.set_nodelay(true).expect("a socket");
                 let (acceptor, script, record) = (acceptor.clone(), script.clone(), Arc::clone(&record));
                 let broke = Arc::clone(&broke);
                 tokio::spawn(async move {
