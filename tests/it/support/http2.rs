@@ -69,19 +69,26 @@ pub enum Does {
 pub struct Http2Origin {
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    received: Arc<Mutex<Vec<Received>>>,
+    record: Record,
+}
+
+/// What came in: how many requests began, and those that ended.
+#[derive(Clone, Default)]
+struct Record {
+    begun: Arc<AtomicUsize>,
+    ended: Arc<Mutex<Vec<Received>>>,
 }
 
 impl Http2Origin {
     pub async fn start(acceptor: Option<tokio_rustls::TlsAcceptor>, does: fn(&Uri) -> Does) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let (connections, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
-        let (count, record) = (Arc::clone(&connections), Arc::clone(&received));
+        let (connections, record) = (Arc::new(AtomicUsize::new(0)), Record::default());
+        let (count, kept) = (Arc::clone(&connections), record.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = count.fetch_add(1, Ordering::SeqCst) + 1;
-                let (acceptor, record) = (acceptor.clone(), Arc::clone(&record));
+                let (acceptor, record) = (acceptor.clone(), kept.clone());
                 tokio::spawn(async move {
                     match acceptor {
                         None => serve(stream, does, record).await,
@@ -102,7 +109,7 @@ impl Http2Origin {
                 });
             }
         });
-        Self { address, connections, received }
+        Self { address, connections, record }
     }
 
     /// How many connections were opened.
@@ -111,7 +118,17 @@ impl Http2Origin {
     }
 
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().expect("no test panics with it").clone()
+        self.record.ended.lock().expect("no test panics with it").clone()
+    }
+
+    /// Waits until `count` requests began.
+    pub async fn begun(&self, count: usize) {
+        soon(async {
+            while self.record.begun.load(Ordering::SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Waits until `count` requests ended, one way or the other.
@@ -130,12 +147,13 @@ const KEEP: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown";
 const SWITCH: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n";
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, does: fn(&Uri) -> Does, record: Arc<Mutex<Vec<Received>>>) {
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, does: fn(&Uri) -> Does, record: Record) {
     let mut builder = h2::server::Builder::new();
     builder.enable_connect_protocol();
     let Ok(mut connection) = builder.handshake(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
-        let (does, record) = (does(request.uri()), Arc::clone(&record));
+        record.begun.fetch_add(1, Ordering::SeqCst);
+        let (does, record) = (does(request.uri()), Arc::clone(&record.ended));
         tokio::spawn(answer(request, respond, does, record));
     }
 }
