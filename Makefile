@@ -20,11 +20,11 @@ test: tools ## All tests: rooms, the house, and the real binary with real client
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
 
-soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages. About twenty minutes.
+soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers. About twenty minutes.
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and test(store::)'; \
+		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and (test(store::) or test(takeover::))'; \
 	else \
-		SUBROSA_SOAK=1 $(CARGO) test --locked --no-fail-fast --test it store::; \
+		SUBROSA_SOAK=1 $(CARGO) test --locked --no-fail-fast --test it store:: takeover::; \
 	fi
 
 clients: ## Every client of the matrix, those beyond `make test` too; installs what is missing.

@@ -5,6 +5,7 @@ mod doors;
 mod errands;
 mod followed;
 mod front;
+mod handover;
 mod key_command;
 mod keys;
 mod next_proxy;
@@ -20,8 +21,9 @@ pub use reload::{Phase, Roof};
 pub use restore::{restore, restoring_keys};
 pub use signals::Hangups;
 pub use sockets::Inherited;
-pub use workers::serve;
+pub use workers::{Start, serve};
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +48,7 @@ use crate::readiness::Readiness;
 use crate::seal::{KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::serve::reachable;
-use crate::store::{self, Backend, StoreError};
+use crate::store::{self, Backend, Lease, StoreError};
 use crate::tls::{self, Authority, AuthorityError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
 
@@ -147,6 +149,8 @@ pub struct Rooms {
     pub activity: Arc<Activity>,
     /// The keys.
     pub custody: Arc<Custody>,
+    /// The right to the store's files.
+    pub lease: Lease,
     /// What backups are made of.
     pub backups: Backups,
     /// What is counted.
@@ -167,6 +171,11 @@ pub fn admin_socket(config: &Config) -> PathBuf {
 
 /// Opens the store and what lies in it, and adds what the configuration declares.
 pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
+    open_handed(config, None).await
+}
+
+/// The same with the lock of the data directory from the process that had it. Nothing is written before the lease says so.
+async fn open_handed(config: &Config, handed: Option<File>) -> Result<Rooms, AppError> {
     // Values first: a configuration that cannot be carried out must not make keys or files.
     let (secrets, runners) = declared(config)?;
     let ring = keys::ring(config)?;
@@ -175,7 +184,8 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
         Engine::Memory => store::Engine::Memory,
     };
     let (registry, readiness) = (Arc::new(Registry::new()), Readiness::new());
-    let store = store::measured(store::open(engine).await?, &registry, &readiness);
+    let (store, lease) = store::lease(engine, handed).await?;
+    let store = store::measured(store, &registry, &readiness);
     let ledger = Arc::new(Ledger::open(Arc::clone(&store), Sealer::with(ring)).await?);
     keys::note_store(config);
     for fault in ledger.faults() {
@@ -193,7 +203,7 @@ pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
     let sources = (config.store.engine != Engine::Memory).then(|| configured() as Arc<dyn Sources>);
     let backups = Backups::new(Arc::clone(&store), ledger.sealer().clone());
     let custody = Arc::new(Custody::new(store, Arc::clone(&ledger), Arc::clone(&activity), sources));
-    Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, backups, registry, readiness, withheld })
+    Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, lease, backups, registry, readiness, withheld })
 }
 
 /// What the configuration declares, with its values.

@@ -11,6 +11,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub struct Drain {
     stop: CancellationToken,
     rest: CancellationToken,
+    cut: CancellationToken,
     busy: TaskTracker,
 }
 
@@ -45,6 +46,16 @@ impl Drain {
     pub fn begin(&self) {
         self.stop.cancel();
         self.busy.close();
+    }
+
+    /// Resolves when nothing may be finished any more.
+    pub async fn cut_off(&self) {
+        self.cut.cancelled().await;
+    }
+
+    /// Says that nothing may be finished any more: by which rules is not known.
+    pub fn cut(&self) {
+        self.cut.cancel();
     }
 
     /// Tells connections at rest to close.

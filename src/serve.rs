@@ -1,5 +1,7 @@
 //! Listening: sockets that several workers share, and an accept loop that outlives bad moments.
 
+pub mod passing;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
@@ -69,6 +71,8 @@ pub fn spread(sockets: Vec<TcpListener>, workers: usize) -> io::Result<Vec<(usiz
 /// Accepts connections until draining begins and hands each to `welcome`.
 pub async fn accept(listener: TcpListener, drain: Drain, mut welcome: impl FnMut(TcpStream, SocketAddr)) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    // So that one that was accepted last is counted before nobody seems to be busy.
+    let _busy = drain.busy();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -7,14 +7,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::batch::{self, Batch};
 use super::stored::{self, Versions};
 use super::trail::{self, Trail};
 use super::usage::{Subject, Tracked};
-use super::{Found, Inner, Order};
+use super::{Found, Heir, Inner, NotRenewed, Order};
 use crate::audit::{Handover, Recorded, millis};
 use crate::seal::SealError;
 use crate::secret::OrganizationName;
@@ -61,6 +61,17 @@ pub struct Keeper {
     looked: Instant,
     /// Between attempts that failed.
     pause: Option<Duration>,
+    place: Place,
+}
+
+/// Where entries are kept.
+enum Place {
+    /// In the store.
+    Store,
+    /// Nowhere yet: another process is about to have the store.
+    Open,
+    /// With whoever has the store.
+    Heir(Heir),
 }
 
 impl Keeper {
@@ -85,6 +96,7 @@ impl Keeper {
             committed: long_ago,
             looked: now,
             pause: None,
+            place: Place::Store,
         }
     }
 
@@ -93,7 +105,9 @@ impl Keeper {
         self.read_small().await;
         loop {
             let quiet = self.waiting.is_empty();
-            let next = if quiet { self.looked + USAGE } else { Instant::now() + GATHER };
+            // Elsewhere nothing is looked after.
+            let looks = if matches!(self.place, Place::Store) { self.looked } else { Instant::now() };
+            let next = if quiet { looks + USAGE } else { Instant::now() + GATHER };
             let order = tokio::select! {
                 entry = self.handover.next(), if quiet => {
                     let Some(entry) = entry else { break };
@@ -105,18 +119,13 @@ impl Keeper {
             };
             self.gather();
             let flushed = match order {
-                Some(Order::Flush(done)) => Some(done),
-                Some(Order::Renew(after, done)) => {
-                    // Whoever asked may have gone away.
-                    let _ = done.send(self.renew(after).await);
-                    None
-                }
+                Some(order) => self.carry_out(order).await,
                 None => None,
             };
             if flushed.is_some() || self.is_due() {
                 self.commit_all().await;
             }
-            if self.looked.elapsed() >= USAGE {
+            if self.looked.elapsed() >= USAGE && matches!(self.place, Place::Store) {
                 self.look_after().await;
             }
             if let Some(done) = flushed {
@@ -126,6 +135,40 @@ impl Keeper {
         }
         self.gather();
         self.commit_all().await;
+    }
+
+    /// Does what was asked; who waits for everything to be committed is answered later.
+    async fn carry_out(&mut self, order: Order) -> Option<oneshot::Sender<()>> {
+        let done = match order {
+            Order::Flush(done) => return Some(done),
+            Order::Renew(after, done) => {
+                let renewed = match self.place {
+                    Place::Store => self.renew(after).await,
+                    Place::Open | Place::Heir(_) => Err(NotRenewed::NoKeeper),
+                };
+                // Whoever asked may have gone away.
+                let _ = done.send(renewed);
+                return None;
+            }
+            Order::Hold(done) => {
+                self.commit_all().await;
+                if let Err(fault) = self.store_usage().await {
+                    tracing::warn!(%fault, "usage cannot be stored at the moment");
+                }
+                self.place = Place::Open;
+                done
+            }
+            Order::Resume(done) => {
+                self.place = Place::Store;
+                done
+            }
+            Order::Bequeath(heir, done) => {
+                self.place = Place::Heir(heir);
+                done
+            }
+        };
+        let _ = done.send(());
+        None
     }
 
     /// Takes in everything that was handed over.
@@ -149,6 +192,11 @@ impl Keeper {
     }
 
     fn is_due(&self) -> bool {
+        match self.place {
+            Place::Store => {}
+            Place::Open => return false,
+            Place::Heir(_) => return !self.waiting.is_empty(),
+        }
         if let Some(pause) = self.pause {
             return self.committed.elapsed() >= pause;
         }
@@ -159,6 +207,18 @@ impl Keeper {
 
     /// Commits everything that waits, batch by batch; what fails goes on waiting.
     async fn commit_all(&mut self) {
+        match &self.place {
+            Place::Store => {}
+            Place::Open => return,
+            Place::Heir(heir) => {
+                while let Some(entry) = self.waiting.pop_front() {
+                    if !heir(entry).await {
+                        self.handover.count_dropped(1);
+                    }
+                }
+                return;
+            }
+        }
         if self.inner.bounds().entries == 0 {
             let entries = self.waiting.drain(..).collect();
             return self.settle(None, entries);

@@ -21,6 +21,8 @@ mod trail;
 mod usage;
 mod walk;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -82,8 +84,17 @@ pub struct Activity {
     orders: mpsc::Sender<Order>,
 }
 
+/// Who keeps entries instead of this process; answers whether it got one.
+pub type Heir = Box<dyn Fn(Arc<Recorded>) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
 /// What the keeper is asked for.
 enum Order {
+    /// Commit everything, and from then on nothing until told otherwise.
+    Hold(oneshot::Sender<()>),
+    /// Commit again.
+    Resume(oneshot::Sender<()>),
+    /// Give everything to another from now on.
+    Bequeath(Heir, oneshot::Sender<()>),
     /// Commit everything that was recorded before.
     Flush(oneshot::Sender<()>),
     /// Seal anew what lies behind this key.
@@ -191,10 +202,29 @@ impl Activity {
         (self.last_use(organization, name), refused)
     }
 
+    /// Commits everything that was recorded before, and what follows from it; from then on the store is left alone.
+    pub async fn hold(&self) {
+        self.ask(Order::Hold).await;
+    }
+
+    /// Goes on after [`hold`](Self::hold).
+    pub async fn resume(&self) {
+        self.ask(Order::Resume).await;
+    }
+
+    /// Has `heir` keep everything from now on, what waits first.
+    pub async fn bequeath(&self, heir: Heir) {
+        self.ask(|done| Order::Bequeath(heir, done)).await;
+    }
+
     /// Resolves once everything that was recorded before is committed, or could not be.
     pub async fn flush(&self) {
+        self.ask(Order::Flush).await;
+    }
+
+    async fn ask(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) {
         let (done, told) = oneshot::channel();
-        if self.orders.send(Order::Flush(done)).await.is_ok() {
+        if self.orders.send(order(done)).await.is_ok() {
             // Without a keeper there is nothing to wait for.
             let _ = told.await;
         }

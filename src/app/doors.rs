@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a visitor's connection may last altogether.
 const LONGEST: Duration = Duration::from_mins(10);
 
+/// How long an answer that is on its way when the door closes may take.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+
 /// How often sessions that are over are removed, and those in use written down.
 const TIDIED_EVERY: Duration = Duration::from_mins(10);
 
@@ -52,22 +55,16 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Binds the port's addresses and the socket.
-    pub(super) fn bind(config: &Config, state: State, at_hand: &mut Sockets) -> Result<Self, AppError> {
-        let mut listeners = Vec::new();
-        for address in &config.admin.listen {
-            let taken = at_hand.take(DOOR, *address);
-            let is_bound = !taken.is_empty();
-            listeners.extend(taken);
-            if !is_bound {
-                listeners
-                    .push(serve::listen(*address, false).map_err(|source| AppError::listen("admin.listen", *address, &source))?);
-            }
-        }
+    /// On `listeners`, and on `socket` in the data directory.
+    pub(super) fn new(
+        config: &Config,
+        state: State,
+        listeners: Vec<TcpListener>,
+        socket: UnixListener,
+    ) -> Result<Self, AppError> {
         let presented = pair(config)?.as_ref().map(Presented::new);
         let tls = presented.clone().map(acceptor).transpose()?;
         let groups_decide = config.admin.oidc.as_ref().is_some_and(|oidc| !oidc.groups.is_empty());
-        let socket = bind_socket(&super::admin_socket(config))?;
         let bound = listeners.first().and_then(|listener| listener.local_addr().ok());
         state.settings.store(Arc::new(settings(config, bound, super::provider::provider(config)?)));
         Ok(Self { listeners, socket, state, way: way(config), presented, tls, groups_decide })
@@ -107,11 +104,9 @@ impl Doors {
             // With somebody in front, visitors from elsewhere look as if they were local.
             let port = admin::port_router(self.state.clone(), self.way, local && !self.way.fronted);
             let (drain, room, tls) = (drain.clone(), Arc::clone(&room), self.tls.clone());
-            tasks.spawn(async move {
-                ended(
-                    serve::accept(listener, drain, move |stream, peer| welcome((stream, peer), tls.as_ref(), &port, &room)).await,
-                );
-            });
+            let over = drain.clone();
+            let visit = move |stream, peer| welcome((stream, peer), tls.as_ref(), &port, (&room, &over));
+            tasks.spawn(async move { ended(serve::accept(listener, drain, visit).await) });
         }
         tasks.spawn(tidy(Arc::clone(&self.state.members), drain.clone()));
         let (socket, router, drain): (_, Router, _) = (self.socket, admin::socket_router(self.state), drain.clone());
@@ -122,22 +117,41 @@ impl Doors {
     }
 }
 
+/// Takes what is at hand for the port, and binds its other addresses.
+pub(super) fn bind(config: &Config, at_hand: &mut Sockets) -> Result<Vec<TcpListener>, AppError> {
+    let mut listeners = Vec::new();
+    for address in &config.admin.listen {
+        let taken = at_hand.take(DOOR, *address);
+        if taken.is_empty() {
+            let bound = serve::listen(*address, false).map_err(|source| AppError::listen("admin.listen", *address, &source))?;
+            listeners.push(bound);
+        }
+        listeners.extend(taken);
+    }
+    Ok(listeners)
+}
+
 /// Serves one visitor of the port, if there is room. Nobody is known here yet, so nobody may stay
 /// for long or in numbers.
-fn welcome((stream, peer): (TcpStream, SocketAddr), tls: Option<&TlsAcceptor>, port: &Router, room: &Arc<Semaphore>) {
+fn welcome(
+    (stream, peer): (TcpStream, SocketAddr),
+    tls: Option<&TlsAcceptor>,
+    port: &Router,
+    (room, drain): (&Arc<Semaphore>, &Drain),
+) {
     let Ok(permit) = Arc::clone(room).try_acquire_owned() else { return };
     let service = port.clone().map_request(move |mut request: http::Request<_>| {
         request.extensions_mut().insert(Peer(peer.ip()));
         request
     });
     let service = TowerToHyperService::new(service);
-    let tls = tls.cloned();
+    let (tls, drain) = (tls.cloned(), drain.clone());
     tokio::spawn(async move {
         let visit = async {
-            let Some(tls) = tls else { return talk(stream, service).await };
+            let Some(tls) = tls else { return talk(stream, service, drain).await };
             // Who speaks something else, or does not trust the certificate, has gone already.
             if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
-                talk(stream, service).await;
+                talk(stream, service, drain).await;
             }
         };
         let _ = tokio::time::timeout(LONGEST, visit).await;
@@ -145,7 +159,7 @@ fn welcome((stream, peer): (TcpStream, SocketAddr), tls: Option<&TlsAcceptor>, p
     });
 }
 
-async fn talk<S, V>(stream: S, service: V)
+async fn talk<S, V>(stream: S, service: V, drain: Drain)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     V: hyper::service::HttpService<hyper::body::Incoming, ResBody = axum::body::Body>,
@@ -155,8 +169,16 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
     // A visitor who goes away early is nobody's fault.
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = drain.begun() => {
+            // What is asked next is for another server, if there is one.
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+        }
+    }
 }
 
 /// The certificate of the port, from the files that the configuration names.
@@ -218,7 +240,7 @@ fn ended(outcome: std::io::Result<()>) {
 /// Makes the socket where only this user may enter, and moves it into place with its mode set: at
 /// no moment can anybody else reach it, whatever the directory's own mode is (a mounted volume's).
 /// What is there already was left by a server that died; this one holds the store or its ports.
-fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
+pub(super) fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
     let fault = |fault: std::io::Error| AppError::Start(format!("the socket {} cannot be made: {fault}", path.display()));
     let private = |directory: &Path| DirBuilder::new().recursive(true).mode(0o700).create(directory);
     let directory = path.parent().unwrap_or(Path::new("."));

@@ -17,6 +17,8 @@ pub(super) struct Front {
     pub(super) entrance: Entrance,
     /// The door's name.
     pub(super) door: &'static str,
+    /// What the configuration says of its address.
+    pub(super) configured: SocketAddr,
     /// At least one; a socket for each worker, where they were bound here.
     pub(super) sockets: Vec<TcpListener>,
 }
@@ -44,7 +46,7 @@ pub(super) fn bind(config: &Config, workers: usize, at_hand: &mut Sockets) -> Re
         if sockets.is_empty() {
             sockets = serve::listen_for(configured, workers).map_err(|source| AppError::listen(key, configured, &source))?;
         }
-        Ok(Front { entrance, door, sockets })
+        Ok(Front { entrance, door, configured, sockets })
     });
     bound.collect()
 }

@@ -33,7 +33,8 @@ pub(super) struct Sockets(Vec<AtHand>);
 
 struct AtHand {
     door: &'static str,
-    address: SocketAddr,
+    /// As the configuration said it, where that may be any port.
+    configured: SocketAddr,
     socket: TcpListener,
 }
 
@@ -44,9 +45,22 @@ impl Sockets {
         at_hand.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Adds one that another server handed over.
+    pub(super) fn add(&mut self, door: &'static str, configured: SocketAddr, socket: TcpListener) {
+        self.0.push(AtHand { door, configured, socket });
+    }
+
+    /// Where those are that nothing was found for: who connects there hears nothing from here.
+    pub(super) fn left(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().filter_map(|it| it.socket.local_addr().ok())
+    }
+
     /// Those for an address of a door; none if it is to be bound.
     pub(super) fn take(&mut self, door: &str, address: SocketAddr) -> Vec<TcpListener> {
-        let is_meant = |it: &mut AtHand| it.door == door && it.address == address;
+        let is_meant = |it: &mut AtHand| match address.port() {
+            0 => it.door == door && it.configured == address,
+            _ => it.socket.local_addr().is_ok_and(|at| at == address),
+        };
         self.0.extract_if(.., is_meant).map(|it| it.socket).collect()
     }
 }
@@ -68,7 +82,7 @@ fn at_hand(Inherited { name, socket }: Inherited, config: &Config) -> Result<AtH
         (Some((door, key)), Some((other, _))) if *door != other => Err(refused(format!(
             "listens on {address}, which is not an address of {key}: name it there, or the socket otherwise"
         ))),
-        (_, Some((door, _))) => Ok(AtHand { door, address, socket }),
+        (_, Some((door, _))) => Ok(AtHand { door, configured: address, socket }),
     }
 }
 

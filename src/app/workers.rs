@@ -1,17 +1,20 @@
 //! The running proxy: listeners, a worker thread per core, the admin doors, and an orderly end.
 
 use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 
-use super::doors::Doors;
+use super::doors::{self, Doors};
 use super::errands::Errands;
 use super::followed::{self, Lasting};
 use super::front::{self, Front};
+use super::handover::{self, HandedOn, Offer, Predecessor, Successor};
 use super::prints::Printer;
 use super::reload::{Parts, Phase, Reloader, Roof, Running};
 use super::signals::{Hangups, Signals};
@@ -40,18 +43,22 @@ const TURNED_AWAY: u64 = 64;
 
 /// Serves until a signal says stop; a second one ends at once. `ready` is called once everything
 /// listens. `roof` reads the configuration anew when a signal in `hangups`, or a person, says so.
-pub async fn serve(
-    config: Config,
-    roof: Roof,
-    mut hangups: Hangups,
-    inherited: Vec<Inherited>,
-    ready: impl FnOnce(),
-) -> Result<(), AppError> {
-    let mut at_hand = Sockets::inherited(inherited, &config)?;
+pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, start: Start, ready: impl FnOnce()) -> Result<(), AppError> {
+    let mut at_hand = Sockets::inherited(start.inherited, &config)?;
     let printer = Printer::new()?;
     // Before the files are read: one that changes meanwhile has changed since.
     let prints = printer.take(&config);
-    let rooms = Arc::new(super::open_vaults(&config).await?);
+    let workers = worker_count(&config);
+    let mut former = if start.take_over { handover::ask(&config.data_dir, &mut at_hand).await? } else { None };
+    let mut bound = None;
+    let mut lock = None;
+    if let Some(former) = &mut former {
+        // Whatever can be wrong is to be known before the former server lets go of anything.
+        super::check_sources(&config)?;
+        bound = Some(bind(&config, workers, &mut at_hand)?);
+        lock = Some(former.release().await?);
+    }
+    let rooms = Arc::new(super::open_handed(&config, lock).await?);
     let (authority, made) =
         Authority::load_or_create(&config.intercept.ca_certificate, &config.intercept.ca_key, SystemTime::now())?;
     if matches!(made, Made::Created) {
@@ -59,13 +66,27 @@ pub async fn serve(
     }
     let mut signals = Signals::listen()?;
     let drain = Drain::new();
-    let workers = worker_count(&config);
-    let front = front::bind(&config, workers, &mut at_hand)?;
+    let (front, listeners) = bound.map_or_else(|| bind(&config, workers, &mut at_hand), Ok)?;
+    for address in at_hand.left() {
+        tracing::warn!(%address, "the former server listened here, and this one does not: its configuration names no such address");
+    }
+    drop(at_hand);
     let mut state = rooms.admin_state(&config, authority.certificate_pem(), &drain);
     // The port that was asked for may have been any.
     let listening = front.iter().find_map(Front::address);
     state.reach = super::reach(&config, listening);
-    let doors = Doors::bind(&config, state, &mut at_hand)?;
+    let [socket, next] = match former.as_mut().and_then(Predecessor::local) {
+        Some(local) => local,
+        None => [doors::bind_socket(&super::admin_socket(&config))?, doors::bind_socket(&handover::socket(&config.data_dir))?],
+    };
+    let offer = Offer {
+        rooms: Arc::clone(&rooms),
+        drain: drain.clone(),
+        data_dir: config.data_dir.clone(),
+        sockets: handed_on(&front, &config, &listeners).map_err(|fault| AppError::Start(fault.to_string()))?,
+        local: [&socket, &next].map(again).into_iter().collect::<Result<_, _>>()?,
+    };
+    let doors = Doors::new(&config, state, listeners, socket)?;
     let own_ports = front
         .iter()
         .flat_map(|front| &front.sockets)
@@ -81,6 +102,11 @@ pub async fn serve(
     let shared = Arc::new(shared(&config, &rooms, way_out, (Arc::new(authority), &drain))?);
     observe(&rooms.registry, &shared);
 
+    let changes = former.is_some().then(|| rooms.lease.changes());
+    if let Some(former) = &mut former {
+        former.take_charge().await?;
+    }
+    rooms.lease.begin_writing();
     for address in doors.listeners.iter().filter_map(|listener| listener.local_addr().ok()) {
         tracing::info!(door = "admin", %address, "listening");
     }
@@ -101,44 +127,88 @@ pub async fn serve(
     // Before anybody can ask for one.
     rooms.custody.resume();
     let mut people = doors.start(Arc::new(errands), Arc::new(reloader.clone()), &last);
+    let (taken, taken_over) = oneshot::channel();
+    tokio::spawn(handover::offer(next, offer, taken));
+    if let (Some(former), Some(changes)) = (former, changes) {
+        former.look_after(&rooms, changes, &drain);
+    }
     ready();
     (reloader.roof().tell)(Phase::Ready);
 
-    let mut alive = reloader.roof().watchdog.map(|within| tokio::time::interval(within / 2));
-    let name = loop {
-        tokio::select! {
-            name = signals.next() => break name,
-            () = next_sign(&mut alive) => sign_of_life(&rooms.readiness, reloader.roof()),
-            // Its outcome is logged.
-            () = hangups.next() => drop(reloader.reload("SIGHUP")),
-        }
-    };
-    let grace = shared.settings.load().grace;
-    tracing::info!(signal = name, grace = %humantime::format_duration(grace), "stopping: no new connections; exchanges under way may finish");
+    let successor = until_told(&mut signals, &mut hangups, taken_over, (&reloader, &rooms.readiness)).await;
     (reloader.roof().tell)(Phase::Stopping);
     drain.begin();
-    let resting = drain.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(REST).await;
-        resting.end_rest();
-    });
-    tokio::select! {
-        finished = drain.finished(grace) => {
-            if !finished {
-                tracing::warn!("the grace period is over; what was still under way was cut off");
-            }
-        }
-        name = signals.next() => tracing::warn!(signal = name, "a second signal: ending at once"),
-        () = hangups.ignore() => {}
+    if successor.is_some() {
+        // People ask the other one.
+        last.begin();
     }
-    if tokio::time::timeout(LAST_WORD, rooms.activity.flush()).await.is_err() {
-        tracing::warn!("the last second of activity could not be kept");
-    }
+    finish(&shared, successor.is_some(), (&mut signals, &mut hangups)).await;
+    last_words(&rooms, successor).await;
     last.begin();
     let _ = tokio::time::timeout(LAST_WORD, async { while people.join_next().await.is_some() {} }).await;
     people.abort_all();
     drop(threads);
     Ok(())
+}
+
+/// Serves until a signal says stop, or another server has taken over.
+async fn until_told(
+    signals: &mut Signals,
+    hangups: &mut Hangups,
+    mut taken_over: oneshot::Receiver<Successor>,
+    (reloader, readiness): (&Reloader, &Readiness),
+) -> Option<Successor> {
+    let mut alive = reloader.roof().watchdog.map(|within| tokio::time::interval(within / 2));
+    loop {
+        tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopping: no new connections; exchanges under way may finish");
+                return None;
+            }
+            Ok(successor) = &mut taken_over => {
+                tracing::info!("another server has taken over: no new connections; exchanges under way may finish");
+                return Some(successor);
+            }
+            () = next_sign(&mut alive) => sign_of_life(readiness, reloader.roof()),
+            // Its outcome is logged.
+            () = hangups.next() => drop(reloader.reload("SIGHUP")),
+        }
+    }
+}
+
+/// Waits until what is under way has finished, for the grace period at most.
+async fn finish(shared: &Shared, is_succeeded: bool, (signals, hangups): (&mut Signals, &mut Hangups)) {
+    let (drain, grace) = (&shared.drain, shared.settings.load().grace);
+    // With another server there a connection can rest until its client asks for something; without, it keeps the next one waiting.
+    let rest = if is_succeeded { grace.saturating_sub(REST * 2) } else { REST };
+    let resting = drain.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(rest).await;
+        resting.end_rest();
+    });
+    tokio::select! {
+        finished = drain.finished(grace) => {
+            if !finished {
+                let grace = humantime::format_duration(grace);
+                tracing::warn!(%grace, "the grace period is over; what was still under way was cut off");
+            }
+        }
+        () = drain.cut_off() => tracing::warn!("what was still under way was cut off: it is not known what rules it"),
+        name = signals.next() => tracing::warn!(signal = name, "a second signal: ending at once"),
+        () = hangups.ignore() => {}
+    }
+}
+
+/// Has everything kept that was recorded.
+async fn last_words(rooms: &Rooms, successor: Option<Successor>) {
+    if tokio::time::timeout(LAST_WORD, rooms.activity.flush()).await.is_err() {
+        tracing::warn!("the last second of activity could not be kept");
+    }
+    if let Some(successor) = successor
+        && tokio::time::timeout(LAST_WORD, successor.has_everything()).await.is_err()
+    {
+        tracing::warn!("the last second of activity could not be handed over");
+    }
 }
 
 /// Resolves when a sign of life is due; never, if nobody waits for one.
@@ -154,6 +224,34 @@ fn sign_of_life(readiness: &Readiness, roof: &Roof) {
     if !readiness.faults().iter().any(|(part, _)| part.starts_with(WORKER)) {
         (roof.tell)(Phase::Alive);
     }
+}
+
+/// How a server starts.
+#[derive(Default)]
+pub struct Start {
+    /// Sockets that it was started with.
+    pub inherited: Vec<Inherited>,
+    /// Whether it takes the place of the server that has the data directory, if one is there.
+    pub take_over: bool,
+}
+
+/// Takes what is at hand for the doors, and binds the rest.
+fn bind(config: &Config, workers: usize, at_hand: &mut Sockets) -> Result<(Vec<Front>, Vec<TcpListener>), AppError> {
+    Ok((front::bind(config, workers, at_hand)?, doors::bind(config, at_hand)?))
+}
+
+/// A socket once more.
+fn again(socket: &impl AsFd) -> Result<OwnedFd, AppError> {
+    socket.as_fd().try_clone_to_owned().map_err(|fault| AppError::Start(fault.to_string()))
+}
+
+/// The sockets once more, for the next server.
+fn handed_on(front: &[Front], config: &Config, listeners: &[TcpListener]) -> std::io::Result<Vec<HandedOn>> {
+    let again = |sockets: &[TcpListener]| sockets.iter().map(TcpListener::try_clone).collect::<std::io::Result<Vec<_>>>();
+    let of_runners = front.iter().map(|front| Ok((front.door, front.configured, again(&front.sockets)?)));
+    let of_people = config.admin.listen.iter().zip(listeners);
+    let of_people = of_people.map(|(configured, socket)| Ok((doors::DOOR, *configured, again(std::slice::from_ref(socket))?)));
+    of_runners.chain(of_people).collect()
 }
 
 fn worker_count(config: &Config) -> usize {
@@ -244,8 +342,15 @@ async fn work(sockets: Vec<(Entrance, TcpListener)>, shared: Arc<Shared>) {
     let drain = shared.drain.clone();
     let door = Door::new(Arc::clone(&shared));
     for (entrance, socket) in sockets {
-        let door = door.clone();
-        let welcome = move |stream, peer| drop(tokio::spawn(door.clone().welcome(stream, peer, entrance.clone())));
+        let (door, ending) = (door.clone(), drain.clone());
+        let welcome = move |stream, peer| {
+            // From here on, not from when the task is first looked at: the server must not end in between.
+            let (busy, door, entrance) = (ending.busy(), door.clone(), entrance.clone());
+            tokio::spawn(async move {
+                let _busy = busy;
+                door.welcome(stream, peer, entrance).await;
+            });
+        };
         tokio::spawn(serve::accept(socket, drain.clone(), welcome));
     }
     drain.begun().await;

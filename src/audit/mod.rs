@@ -132,6 +132,15 @@ impl Audit {
         }
     }
 
+    /// Keeps what another process has written down. Waits until there is room.
+    pub async fn keep(&self, entry: Recorded) {
+        self.recorded.add(1);
+        if let Some(keeper) = &self.keeper {
+            let kept = keeper.send(entry).await.is_ok();
+            self.dropped.add(u64::from(!kept));
+        }
+    }
+
     /// Writes down that somebody changed something of `organization`. Never waits.
     pub fn record_change(&self, organization: &OrganizationName, change: Change) {
         write_change(organization, &change);

@@ -71,7 +71,7 @@ struct Place {
 #[derive(Subcommand)]
 enum Command {
     /// Start the proxy.
-    Serve,
+    Serve(serve::Arguments),
     /// See it at work: an origin, a secret, one request, side by side, in a directory that goes away.
     Demo,
     /// Store and manage secrets.
@@ -156,7 +156,7 @@ impl Cli {
                 return demo::run().await;
             }
             // A signal to read the configuration anew must not end a server that has not read it yet.
-            Command::Serve => return serve::run(self.config, app::Hangups::listen()?).await,
+            Command::Serve(arguments) => return serve::run(self.config, &arguments, app::Hangups::listen()?).await,
             _ => {}
         }
         let config = Config::load(self.config.as_deref(), std::env::vars_os())?;
@@ -183,7 +183,7 @@ impl Cli {
             Command::Config(command) => config::run(config, &command),
             Command::Reload(arguments) => reload::run(&place, &arguments).await,
             Command::Health => health::run(config).await,
-            Command::Completions(_) | Command::Demo | Command::Serve => Ok(()),
+            Command::Completions(_) | Command::Demo | Command::Serve(_) => Ok(()),
         }
     }
 }

@@ -5,11 +5,20 @@ use std::path::PathBuf;
 use super::error::CliError;
 use super::service_manager::{self, ServiceManager};
 use super::{logs, out, shield};
-use crate::app::{self, Hangups, Roof};
+use crate::app::{self, Hangups, Roof, Start};
 use crate::config::{Config, LogFormat};
 
+/// How to start.
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// Take the place of the server that runs on this data directory, without losing a request: it hands over its sockets and
+    /// its store, and finishes what it has under way.
+    #[arg(long)]
+    take_over: bool,
+}
+
 /// Serves until told to stop. `path` is the config file as it was named, and SIGHUP is listened for already.
-pub(super) async fn run(path: Option<PathBuf>, hangups: Hangups) -> Result<(), CliError> {
+pub(super) async fn run(path: Option<PathBuf>, arguments: &Arguments, hangups: Hangups) -> Result<(), CliError> {
     let inherited = service_manager::sockets()?;
     let manager = ServiceManager::of_this_process();
     let read = move || Config::load(path.as_deref(), std::env::vars_os());
@@ -31,7 +40,7 @@ pub(super) async fn run(path: Option<PathBuf>, hangups: Hangups) -> Result<(), C
     let watchdog = manager.watchdog();
     let tell = move |phase| manager.tell(phase);
     let roof = Roof { read: Box::new(read), follow: Box::new(follow), tell: Box::new(tell), watchdog };
-    Ok(app::serve(config, roof, hangups, inherited, ready).await?)
+    Ok(app::serve(config, roof, hangups, Start { inherited, take_over: arguments.take_over }, ready).await?)
 }
 
 /// The three commands from a running proxy to a first injected request, for `program` as it was

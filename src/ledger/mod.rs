@@ -212,6 +212,16 @@ impl Ledger {
         Ok(Record { key, header, envelope })
     }
 
+    /// Follows what another process changed in the store: what lies at `key` now. What does not open is refused from now on, unless
+    /// it is what was there, sealed under a key that is not at hand.
+    pub fn learn(&self, key: &str, envelope: Option<Vec<u8>>) {
+        let Some(key) = RecordKey::parse(key) else { return };
+        let mut book = self.inner.book();
+        let known = book.entries.get(&key).cloned();
+        let now = envelope.map(|envelope| open::learned(&self.inner.sealer, key.clone(), envelope, known.as_ref()));
+        book.hold(&key, now);
+    }
+
     fn begin(&self, kind: Kind, organization: &OrganizationName, draft: Draft) -> Result<(RecordKey, Header), SealError> {
         let key = RecordKey { kind, organization: organization.clone(), id: random_id()? };
         let header = Header::created(&key, draft, self.now());
@@ -305,6 +315,11 @@ impl Inner {
         book.enter(manifest, &key, None);
         Ok(())
     }
+}
+
+/// Whether a record lies at `key` of the store, rather than what belongs to it.
+pub fn is_record(key: &str) -> bool {
+    RecordKey::parse(key).is_some()
 }
 
 /// The key of a put.

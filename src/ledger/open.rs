@@ -90,6 +90,24 @@ fn judge(
     Entry::Sound(Arc::new(Record { key, header, envelope }))
 }
 
+/// What another process has put at `key`.
+pub(super) fn learned(sealer: &Sealer, key: RecordKey, envelope: Vec<u8>, known: Option<&Entry>) -> Entry {
+    let header = Envelope::parse(&envelope).ok().and_then(|envelope| Header::parse(envelope.unverified_header()));
+    let Some(header) = header else { return faulty(key, None, true, "its header is of a later version of subrosa") };
+    let name = Some(Arc::clone(&header.name));
+    if let Err(error) = sealer.open(&envelope) {
+        return match known {
+            // A rotation changes no header.
+            Some(Entry::Sound(known)) if known.header == header => Entry::Sound(Arc::clone(known)),
+            _ => faulty(key, name, true, &error.to_string()),
+        };
+    }
+    if header.key() != key {
+        return faulty(key, name, true, "it belongs elsewhere: another record was put in its place");
+    }
+    Entry::Sound(Arc::new(Record { key, header, envelope }))
+}
+
 fn claimed_name(envelope: &[u8]) -> Option<Arc<str>> {
     Envelope::parse(envelope).ok().and_then(|envelope| Header::parse(envelope.unverified_header())).map(|header| header.name)
 }

@@ -36,8 +36,9 @@ pub(super) async fn pass_through(door: &Door, client: Prefixed<ClientStream>, up
 /// Relays what follows a 101, in a task of its own; what is a WebSocket to be looked at, by `socket`.
 pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, bearer: Bearer, socket: Option<Socket>) {
     door.shared.measures.tunnel(Tunnel::Switched);
+    let busy = door.shared.drain.busy();
     tokio::spawn(async move {
-        let _busy = door.shared.drain.busy();
+        let _busy = busy;
         if let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) {
             let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
             let silence = door.shared.settings.load().tunnel;

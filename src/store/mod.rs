@@ -1,6 +1,7 @@
 //! Where sealed records lie: engines behind one contract.
 
 mod backend;
+mod leased;
 mod mark;
 mod measured;
 mod memory;
@@ -13,6 +14,7 @@ use crate::metrics::Registry;
 use crate::readiness::Readiness;
 
 pub use backend::{Backend, Changed, Expect, Pending, StoreError, Stored, Write};
+pub use leased::{Lease, LetGo, lease};
 
 /// Which engine, and what it needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]

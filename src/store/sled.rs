@@ -24,7 +24,8 @@ mod files;
 mod replacing;
 mod rows;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use sled::transaction::TransactionError;
@@ -56,12 +57,18 @@ enum Job {
 impl Sled {
     /// Opens, and makes where absent, the store below `directory`.
     pub(super) async fn open(directory: PathBuf) -> Result<Self, StoreError> {
+        let lock = hold(&directory)?;
+        Self::open_held(directory, lock).await
+    }
+
+    /// The same by whoever holds its lock.
+    pub(super) async fn open_held(directory: PathBuf, lock: File) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let changes = broadcast::Sender::new(WATCH_CAPACITY);
         let (opened, outcome) = oneshot::channel();
         let told = changes.clone();
         let place = directory.display().to_string();
-        let owner = thread::Builder::new().name("store".to_owned()).spawn(move || match Files::open(&directory) {
+        let owner = thread::Builder::new().name("store".to_owned()).spawn(move || match Files::open(&directory, lock) {
             Ok(files) => {
                 // Whoever asked may have gone away; then the queue is closed already.
                 let _ = opened.send(Ok(()));
@@ -118,6 +125,11 @@ impl Drop for Sled {
             let _ = owner.join();
         }
     }
+}
+
+/// Takes the lock of the data directory, which is made when absent. Whoever has it may open the store.
+pub(super) fn hold(directory: &Path) -> Result<File, StoreError> {
+    files::hold(directory)
 }
 
 /// Puts a store of `stored` in the place of the one below `directory`; where what was there is kept.

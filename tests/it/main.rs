@@ -49,6 +49,7 @@ mod socks;
 mod store;
 mod streams;
 mod support;
+mod takeover;
 mod transparent;
 mod trust;
 mod tunnels;

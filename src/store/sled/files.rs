@@ -30,20 +30,11 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens, and makes where absent, everything below `directory`.
-    pub(super) fn open(directory: &Path) -> Result<Self, StoreError> {
-        let failed = |what: &str, error: io::Error| {
-            let place = directory.display();
-            StoreError::Failed(match cure(&error) {
-                Some(cure) => {
-                    format!("the data directory {place} cannot be {what} ({error}); {cure} and start again, nothing was changed")
-                }
-                None => format!("the data directory {place} cannot be {what}: {error}"),
-            })
-        };
+    /// Opens, and makes where absent, everything below `directory`, whose lock this process holds.
+    pub(super) fn open(directory: &Path, lock: File) -> Result<Self, StoreError> {
+        let failed = |what: &str, error: io::Error| failed(directory, what, &error);
         let store = directory.join("store");
-        DirBuilder::new().recursive(true).mode(0o700).create(&store).map_err(|error| failed("created", error))?;
-        let lock = lock(directory)?.map_err(|error| failed("locked", error))?;
+        await_engine(directory, &store)?;
         super::replacing::tell_of_leftovers(directory);
         let mut mark = Mark::open(directory).map_err(|error| failed("read (store.mark)", error))?;
         if mark.marked().is_none() && !store.join("db").exists() {
@@ -88,6 +79,38 @@ impl Files {
         File::open(store)?.sync_all()?;
         directory.ancestors().take(2).try_for_each(|directory| File::open(directory)?.sync_all())
     }
+}
+
+/// Takes the lock of `directory`, with everything that has to be there for that.
+pub(super) fn hold(directory: &Path) -> Result<File, StoreError> {
+    let store = directory.join("store");
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&store);
+    made.map_err(|error| failed(directory, "created", &error))?;
+    lock(directory)?.map_err(|error| failed(directory, "locked", &error))
+}
+
+/// Waits until sled, here or in a process that handed the lock over, has let go of its files: what is done before it opens
+/// them must not meet it.
+fn await_engine(directory: &Path, store: &Path) -> Result<(), StoreError> {
+    let Ok(log) = File::open(store.join("db")) else { return Ok(()) };
+    for _ in 0..50 {
+        match log.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::Error(error)) => return Err(failed(directory, "locked", &error)),
+        }
+    }
+    Err(in_use(directory))
+}
+
+fn failed(directory: &Path, what: &str, error: &io::Error) -> StoreError {
+    let place = directory.display();
+    StoreError::Failed(match cure(error) {
+        Some(cure) => {
+            format!("the data directory {place} cannot be {what} ({error}); {cure} and start again, nothing was changed")
+        }
+        None => format!("the data directory {place} cannot be {what}: {error}"),
+    })
 }
 
 /// Refuses a store that lacks something that was acknowledged.

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use ca::Ca;
-pub use client::read_response;
+pub use client::{Response, read_response};
 pub use origin::{Origin, reply};
 pub use proxy::Proxy;
 

@@ -31,11 +31,11 @@ impl Proxy {
             section("admin", "listen = [\"127.0.0.1:0\"]\n")
         );
         std::fs::write(dir.path().join("subrosa.toml"), text).expect("it can be written");
-        let (child, address, log) = Self::spawn(&dir, &[], Stdio::null()).await;
+        let (child, address, log) = Self::spawn(&dir, &[], &[], Stdio::null()).await;
         Self { address, dir, child, log }
     }
 
-    async fn spawn(dir: &TempDir, wrapper: &[&str], stdin: Stdio) -> (Child, SocketAddr, Arc<Mutex<String>>) {
+    async fn spawn(dir: &TempDir, wrapper: &[&str], arguments: &[&str], stdin: Stdio) -> (Child, SocketAddr, Arc<Mutex<String>>) {
         let mut command = match wrapper {
             [] => command(dir),
             [program, arguments @ ..] => {
@@ -46,6 +46,7 @@ impl Proxy {
         };
         let mut child = command
             .args(["serve", "--config", "subrosa.toml"])
+            .args(arguments)
             .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -100,16 +101,7 @@ impl Proxy {
 
     /// Waits until the log holds `text`.
     pub async fn logged(&self, text: &str) -> String {
-        soon(async {
-            loop {
-                let log = self.log();
-                if let Some(line) = log.lines().find(|line| line.contains(text)) {
-                    return line.to_owned();
-                }
-                tokio::task::yield_now().await;
-            }
-        })
-        .await
+        logged(&self.log, text).await
     }
 
     pub fn process_id(&self) -> u32 {
@@ -143,7 +135,15 @@ impl Proxy {
 
     /// The same, with something on standard input.
     pub async fn start_again_with(&mut self, wrapper: &[&str], stdin: Stdio) {
-        (self.child, self.address, self.log) = Self::spawn(&self.dir, wrapper, stdin).await;
+        (self.child, self.address, self.log) = Self::spawn(&self.dir, wrapper, &[], stdin).await;
+    }
+
+    /// Starts another one that takes over; the former one, which finishes what it has under way.
+    pub async fn take_over(&mut self) -> Former {
+        let (child, address, log) = Self::spawn(&self.dir, &[], &["--take-over"], Stdio::null()).await;
+        self.address = address;
+        let former = (std::mem::replace(&mut self.child, child), std::mem::replace(&mut self.log, log));
+        Former { child: former.0, log: former.1 }
     }
 
     /// The command line, with text on standard input.
@@ -182,6 +182,39 @@ impl Proxy {
         arguments.extend(domains.iter().flat_map(|domain| ["--allow", domain]));
         self.must(&arguments, value).await;
     }
+}
+
+/// A server whose place was taken.
+pub struct Former {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Former {
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no test panics with it").clone()
+    }
+
+    pub async fn logged(&self, text: &str) -> String {
+        logged(&self.log, text).await
+    }
+
+    pub async fn wait(&mut self) -> std::process::ExitStatus {
+        soon(self.child.wait()).await.expect("it ends")
+    }
+}
+
+async fn logged(log: &Mutex<String>, text: &str) -> String {
+    soon(async {
+        loop {
+            let log = log.lock().expect("no test panics with it").clone();
+            if let Some(line) = log.lines().find(|line| line.contains(text)) {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
 }
 
 fn command(dir: &TempDir) -> Command {
