@@ -17,6 +17,7 @@ mod clients;
 mod commands;
 mod crashes;
 mod doctor;
+mod documentation;
 mod faults;
 mod framing;
 mod front;
