@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test soak lint tools image bench bench-core load load-admin events large fuzz deny clients clients-document
+.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large fuzz deny clients clients-document
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -46,11 +46,23 @@ lint: ## Format, clippy and documentation, warnings are errors.
 image: ## What can be run of the Dockerfile without an engine.
 	scripts/check-dockerfile
 
-bench: ## subrosa beside no proxy, and HAProxy where it is installed: requests, latency, CPU, memory, start.
+bench: ## subrosa beside no proxy, HAProxy, squid and mitmproxy where they are installed; writes docs/performance.md.
 	scripts/bench 2 3
 
-bench-core: ## Criterion benches of the injection core.
-	$(CARGO) bench --locked --bench inject
+bench-core: ## Criterion benches: the injection core by content, and each piece of the road.
+	scripts/bench-core
+
+instructions: tools ## Instructions of the road's functions and of whole requests, against benches/instructions.json (callgrind).
+	scripts/instructions
+
+instructions-baseline: tools ## Writes benches/instructions.json anew.
+	scripts/instructions --write
+
+growth: ## How cost grows with secrets, references, bodies, hosts, runners, tunnels, workers; writes docs/charts and docs/performance.md.
+	scripts/growth
+
+flame: ## Where the time of an intercepted request goes: docs/charts/flame-https.svg (needs perf).
+	scripts/flame
 
 load-admin: ## The door for people with thousands of secrets, a burst of creates, and the road beside it.
 	scripts/load-admin

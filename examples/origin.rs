@@ -85,20 +85,31 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S) {
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, content) = request.into_parts();
-    let content = content.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let is_wanted = match head.headers.get("x-want") {
-        None => true,
-        Some(wanted) => {
-            let mut others = head.headers.iter().filter(|(name, _)| *name != "x-want");
-            let in_fields = others.any(|(_, value)| holds(value.as_bytes(), wanted.as_bytes()));
-            in_fields
-                || holds(head.uri.path_and_query().map_or("", |target| target.as_str()).as_bytes(), wanted.as_bytes())
-                || holds(&content, wanted.as_bytes())
-        }
-    };
+    let wanted = head.headers.get("x-want").map(http::HeaderValue::as_bytes);
+    let in_content = look_through(content, wanted.unwrap_or_default()).await;
+    let is_wanted = wanted.is_none_or(|wanted| {
+        let mut others = head.headers.iter().filter(|(name, _)| *name != "x-want");
+        let in_fields = others.any(|(_, value)| holds(value.as_bytes(), wanted));
+        in_fields || in_content || holds(head.uri.path_and_query().map_or("", |target| target.as_str()).as_bytes(), wanted)
+    });
     let mut response = Response::new(Full::new(Bytes::from_static(if is_wanted { b"ok" } else { b"it did not arrive" })));
     *response.status_mut() = if is_wanted { http::StatusCode::OK } else { http::StatusCode::IM_A_TEAPOT };
     Ok(response)
+}
+
+/// Whether a content holds what is wanted. Of a long one no more is kept than may still begin it.
+async fn look_through(mut content: Incoming, wanted: &[u8]) -> bool {
+    let (mut kept, mut is_there) = (Vec::new(), false);
+    while let Some(Ok(frame)) = content.frame().await {
+        let Ok(piece) = frame.into_data() else { continue };
+        if is_there || wanted.is_empty() {
+            continue;
+        }
+        kept.extend_from_slice(&piece);
+        is_there = holds(&kept, wanted);
+        kept.drain(..kept.len().saturating_sub(wanted.len() - 1));
+    }
+    is_there
 }
 
 fn holds(text: &[u8], wanted: &[u8]) -> bool {

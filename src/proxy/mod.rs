@@ -61,3 +61,9 @@ pub use lately::Lately;
 pub use measures::Measures;
 pub use outgoing::Outgoing;
 pub use transparent::Role;
+
+/// Whether the very bytes of a request head, empty line included, have one meaning. The gate asks this of every
+/// head; here it is a door for benches.
+pub fn judge_head(head: &[u8]) -> Result<(), crate::inject::Refusal> {
+    wire::judge(head).map(drop)
+}

@@ -1,0 +1,215 @@
+"""What the measuring scripts share: an origin, the proxy in a directory of its own, clients made of sockets, what /proc
+says of a process, and the place in docs/performance.md where a table goes. Everything is on loopback; only what was started here is ended."""
+import os, platform, re, shutil, socket, ssl, subprocess, sys, tempfile, time
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VALUE = "value-for-measurements-0123456789"
+NAME = "origin.example.com"
+PAGE = os.path.join(HERE, "docs/performance.md")
+
+
+def build(profile="release", *more):
+    """The binary and the origin; says where the binary lies."""
+    subprocess.run(["cargo", "build", "--quiet", "--profile", profile, "--locked", "--bin", "subrosa", "--example", "origin", *more], cwd=HERE, check=True)
+    return os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(HERE, "target")), profile, "subrosa")
+
+
+def machine():
+    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    return f"{os.cpu_count()} cores ({model}), {platform.system()} {platform.release().split('-')[0]}"
+
+
+def write_section(name, text):
+    """Puts `text` between the marks of `name` in docs/performance.md; what stands around them is written by hand."""
+    begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
+    page = open(PAGE, encoding="utf-8").read()
+    if begin not in page or end not in page:
+        sys.exit(f"docs/performance.md has no place for {name}: it lacks {begin} and {end}")
+    before, after = page.split(begin, 1)[0], page.split(end, 1)[1]
+    with open(PAGE + ".new", "w", encoding="utf-8") as new:
+        new.write(f"{before}{begin}\n{text.strip()}\n{end}{after}")
+    os.replace(PAGE + ".new", PAGE)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+def read(path):
+    return open(path).read().strip() if os.path.exists(path) and os.path.getsize(path) else None
+
+
+def cpu(pid):
+    """CPU seconds that a process has used, its threads together."""
+    fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pid, what="VmRSS"):
+    """MiB that a process has resident, or had at most with VmHWM."""
+    return int(next(line for line in open(f"/proc/{pid}/status") if line.startswith(what)).split()[1]) / 1024
+
+
+class Rig:
+    """A directory of its own, and the processes in it; both are gone at the end."""
+
+    def __init__(self, binary):
+        self.binary = binary
+        self.place = tempfile.TemporaryDirectory(prefix="subrosa-rig-")
+        self.running = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.running:
+            self.end(process)
+        self.place.cleanup()
+
+    def end(self, process):
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+    def at(self, *names):
+        return os.path.join(self.place.name, *names)
+
+    def run(self, argv, log, **more):
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=open(self.at(log), "ab"), stderr=subprocess.STDOUT, cwd=self.place.name, **more)
+        self.running.append(process)
+        return process
+
+    def until(self, what, about, seconds=60):
+        end = time.time() + seconds
+        while time.time() < end:
+            found = what()
+            if found:
+                return found
+            time.sleep(0.005)
+        logs = [self.at(name) for name in os.listdir(self.place.name) if name.endswith(".log")]
+        sys.exit(f"{about} did not come in time\n" + "".join(f"{name}:\n{open(name).read()[-1000:]}\n" for name in logs))
+
+    def start_origin(self):
+        """examples/origin; (plain, TLS) are its addresses, origin/ca.pem whom it is signed by."""
+        self.run([os.path.join(os.path.dirname(self.binary), "examples/origin"), "origin"], "origin.log")
+        self.until(lambda: read(self.at("origin/tls")) and read(self.at("origin/plain")), "the origin")
+        self.plain, self.tls = read(self.at("origin/plain")), read(self.at("origin/tls"))
+        return self.plain, self.tls
+
+    def write_config(self, port, data="data", more="", proxy=""):
+        path = self.at(f"{data}.toml")
+        with open(path, "w") as file:
+            file.write(f"""
+data_dir = "{data}"
+[proxy]
+listen = ["127.0.0.1:{port}"]
+{proxy}
+[admin]
+listen = []
+[egress]
+allow = ["127.0.0.0/8"]
+extra_roots = ["origin/ca.pem"]
+[egress.resolve]
+"{NAME}" = "127.0.0.1"
+{more}
+""")
+        return path
+
+    def command(self, *arguments, config, given=VALUE):
+        done = subprocess.run([self.binary, *arguments, "--config", config], input=given, capture_output=True, text=True, cwd=self.place.name)
+        if done.returncode:
+            sys.exit(done.stderr)
+        return done.stdout
+
+    def serve(self, port, config, before=(), log="subrosa.log", seconds=60, env=None):
+        process = self.run([*before, self.binary, "serve", "--config", config], log, env={**os.environ, **(env or {})})
+        self.until(lambda: answers(port) or process.poll() is not None, "subrosa", seconds)
+        if process.poll() is not None:
+            sys.exit(f"subrosa ended: {open(self.at(log)).read()[-3000:]}")
+        return process
+
+
+class Client:
+    """One kept connection to the proxy: in the clear, or a tunnel with TLS inside if `target` is given."""
+
+    def __init__(self, port, target=None, ca=None, name=NAME, timeout=60):
+        self.stream = socket.create_connection(("127.0.0.1", port), timeout)
+        self.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if target:
+            self.stream.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            head = b""
+            while b"\r\n\r\n" not in head:
+                got = self.stream.recv(4096)
+                if not got:
+                    break
+                head += got
+            if b" 200 " not in head[:16]:
+                sys.exit(f"CONNECT {target}: {head[:300]}")
+            if ca:
+                context = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=ca)
+                self.stream = context.wrap_socket(self.stream, server_hostname=name)
+
+    def ask(self, request):
+        """Sends `request` and reads the whole answer, which has a Content-Length; it must be a 200."""
+        self.stream.sendall(request)
+        return self.take()
+
+    def take(self):
+        answer = self.stream.recv(65536)
+        while b"\r\n\r\n" not in answer:
+            got = self.stream.recv(65536)
+            if not got:
+                sys.exit(f"the connection ended after {answer[:300]}")
+            answer += got
+        head, rest = answer.split(b"\r\n\r\n", 1)
+        if not head.startswith(b"HTTP/1.1 200"):
+            sys.exit(f"the answer was {answer[:600]}")
+        length = int(re.search(rb"content-length: (\d+)", head, re.I).group(1))
+        while len(rest) < length:
+            rest += self.stream.recv(65536)
+        return rest
+
+    def close(self):
+        self.stream.close()
+
+
+def running_time(pid):
+    """CPU seconds again, to the nanosecond where the kernel keeps them (schedstat), otherwise in ticks."""
+    try:
+        return sum(int(open(f"/proc/{pid}/task/{task}/schedstat").read().split()[0]) for task in os.listdir(f"/proc/{pid}/task")) / 1e9
+    except (FileNotFoundError, IndexError):
+        return cpu(pid)
+
+
+def forget_peak(pid):
+    """VmHWM counts from now on."""
+    with open(f"/proc/{pid}/clear_refs", "w") as file:
+        file.write("5")
+
+
+def together(clients, request, times):
+    """The request `times` times on each connection: on all of them before the first answer is read."""
+    for _ in range(times):
+        for client in clients:
+            client.stream.sendall(request)
+        for client in clients:
+            client.take()
+
+
+def oha():
+    """The load generator, built below target/tools if it is not installed."""
+    found = shutil.which("oha") or os.path.join(HERE, "target/tools/bin/oha")
+    if not os.path.exists(found):
+        subprocess.run(["cargo", "install", "--quiet", "--root", os.path.join(HERE, "target/tools"), "--locked", "oha@1.16.0", "--no-default-features",
+                        "--features", "rustls"], check=True)
+    return found
