@@ -35,6 +35,8 @@ class Axis:
             high = max(values) * 1.08 or 1
             step = 10 ** math.floor(math.log10(high / 4))
             step = next(step * factor for factor in (1, 2, 2.5, 5, 10) if high / (step * factor) <= 5)
+            # Of what is counted there are no halves.
+            step = max(step, 1) if all(value == int(value) for value in values) else step
             self.low, self.high = 0, step * math.ceil(high / step)
             self.marks = [step * index for index in range(round(self.high / step) + 1)]
 
