@@ -35,7 +35,7 @@ impl Book {
     pub(super) fn with(self, name: &str, value: impl Into<Vec<u8>>) -> Self {
         self.limited(name, value, Limits::default())
     }
-    fn limited(mut self, name: &str, value: impl Into<Vec<u8>>, limits: Limits) -> Self {
+    pub(super) fn limited(mut self, name: &str, value: impl Into<Vec<u8>>, limits: Limits) -> Self {
         self.0.insert(name.into(), Arc::new(Known { value: value.into(), domains: AllowedDomains::default(), limits }));
         self
     }

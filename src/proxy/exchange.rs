@@ -267,7 +267,7 @@ async fn respond(
     }
     drop_planted_reason(&mut parts.extensions);
     if let Some(watch) = &watch {
-        watch.head(visit, &mut parts, seen);
+        watch.head(visit, &mut parts, seen)?;
     }
     parts.version = Version::HTTP_11;
     if let (Some((client, socket)), Some(upstream)) = (client_upgrade, upstream_upgrade) {
@@ -280,7 +280,7 @@ async fn respond(
         return Err(Refusal::new(Code::UpstreamProtocol, detail));
     }
     let answer = match watch {
-        Some(watch) => watch.content(visit, &mut parts, content, seen).await,
+        Some(watch) => watch.content(visit, &mut parts, content, seen).await?,
         None => Answer::upstream(content),
     };
     Ok(Response::from_parts(parts, answer))

@@ -27,7 +27,7 @@ use super::exchange::{Seen, Visit};
 use super::late::{Late, Told};
 use super::outgoing::Outgoing;
 use super::redacting::{Keys, Redacting, Report};
-use crate::inject::{self, Found, Instead, Needles, Part, Passed, Readable, Redaction, Refusal, Sent, Unsearched};
+use crate::inject::{self, Found, Glance, Instead, Needles, Part, Passed, Readable, Redaction, Refusal, Sent, Unsearched};
 use crate::origin::Origin;
 use crate::secret::SecretName;
 use crate::upstream::{self, Returning};
@@ -55,7 +55,7 @@ pub(super) struct Watch {
     sent: Vec<Sent>,
     /// The first so many went out in this exchange.
     own: usize,
-    needles: Needles,
+    glance: Glance,
     /// More secrets may go out while it comes in.
     late: Option<Arc<Late>>,
 }
@@ -73,22 +73,33 @@ impl Watch {
         if sent.is_empty() && late.is_none() {
             return Ok(None);
         }
-        let needles = needles((shared, visit.caller), &sent, own)?;
-        Ok(Some(Self { sent, own, needles, late }).filter(|watch| !watch.needles.is_empty() || watch.late.is_some()))
+        let glance = glance((shared, visit.caller), &sent, own)?;
+        Ok(Some(Self { sent, own, glance, late }).filter(|watch| !watch.glance.is_empty() || watch.late.is_some()))
+    }
+
+    fn needles(&self, visit: &Visit<'_>) -> Result<Needles, Refusal> {
+        needles((&visit.door.shared, visit.caller), &self.sent, self.own)
     }
 
     /// Takes values out of a head.
-    pub(super) fn head(&self, visit: &Visit<'_>, parts: &mut Parts, seen: &mut Seen) {
+    pub(super) fn head(&self, visit: &Visit<'_>, parts: &mut Parts, seen: &mut Seen) -> Result<(), Refusal> {
+        let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>();
+        let may_stand_there = inject::may_hold_value(&self.glance, &parts.headers)
+            || reason.is_some_and(|reason| self.glance.may_stand_in(reason.as_bytes()));
+        if !may_stand_there {
+            return Ok(());
+        }
+        let needles = self.needles(visit)?;
         let mut found = Found::default();
-        if let Some(redacted) = inject::redact_fields(&self.needles, &parts.headers, &mut found) {
+        if let Some(redacted) = inject::redact_fields(&needles, &parts.headers, &mut found) {
             parts.headers = redacted;
         }
-        let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>();
-        if reason.is_some_and(|reason| inject::holds_value(&self.needles, reason.as_bytes())) {
+        if reason_holds_value(parts, &needles) {
             parts.extensions.remove::<hyper::ext::ReasonPhrase>();
         }
         visit.door.shared.measures.redacted(Part::Head, found.count);
         seen.redacted.extend(found.names.into_iter().map(|name| (name, Part::Head)));
+        Ok(())
     }
 
     /// Has a content go to the client without values.
@@ -98,9 +109,9 @@ impl Watch {
         parts: &mut Parts,
         mut content: Returning<Outgoing>,
         seen: &mut Seen,
-    ) -> Answer {
+    ) -> Result<Answer, Refusal> {
         if content.is_end_stream() {
-            return Answer::upstream(content);
+            return Ok(Answer::upstream(content));
         }
         let is_partial = parts.status == StatusCode::PARTIAL_CONTENT;
         let readable = match Readable::of(&parts.headers) {
@@ -112,62 +123,34 @@ impl Watch {
             Ok(readable) => readable,
             Err(reason) => {
                 note_unsearched(visit, seen, reason);
-                return Answer::redacting(self.redacting(visit, parts.status, content, None));
+                return Ok(Answer::redacting(self.redacting(visit, parts.status, content, None)));
             }
         };
         let length = content.size_hint().exact();
         // Most likely nothing is ever sent that it could hold.
-        let waits = self.needles.is_empty() && length.is_some() && !readable.is_coded();
+        let waits = self.glance.is_empty() && length.is_some() && !readable.is_coded();
         let keeps_length = is_partial || waits;
-        let instead = if keeps_length { Instead::Stars } else { Instead::Reference };
-        let redaction = Redaction::new(&readable, &self.needles, instead);
         if keeps_length || length.is_none_or(|length| length > HELD) || self.late.is_some() {
+            let needles = self.needles(visit)?;
+            let redaction = Redaction::new(&readable, &needles, if keeps_length { Instead::Stars } else { Instead::Reference });
             if !keeps_length {
                 streams_anew(&mut parts.headers, readable.is_coded());
             }
-            let redacting = self.redacting(visit, parts.status, content, Some(redaction));
-            return Answer::redacting(redacting.keeping_length(keeps_length));
+            let redacting = self.redacting(visit, parts.status, content, Some((redaction, needles)));
+            return Ok(Answer::redacting(redacting.keeping_length(keeps_length)));
         }
         let held = Held::take(&mut content).await;
+        if held.is_whole && !readable.is_coded() && !held.may_hold_value(&self.glance) {
+            return Ok(Answer::held(held.pieces, held.trailers.map(cleaned)));
+        }
+        let needles = self.needles(visit)?;
+        let redaction = Redaction::new(&readable, &needles, Instead::Reference);
         if !held.is_whole {
             streams_anew(&mut parts.headers, readable.is_coded());
-            let redacting = self.redacting(visit, parts.status, content, Some(redaction));
-            return Answer::redacting(redacting.begun(held.pieces, held.fault));
+            let redacting = self.redacting(visit, parts.status, content, Some((redaction, needles)));
+            return Ok(Answer::redacting(redacting.begun(held.pieces, held.fault)));
         }
-        self.whole(visit, parts, (held, redaction), seen)
-    }
-
-    /// A content that was held whole goes on as it came, if nothing was found.
-    fn whole(self, visit: &Visit<'_>, parts: &mut Parts, (held, redaction): (Held, Redaction), seen: &mut Seen) -> Answer {
-        let mut found = Found::default();
-        let Held { pieces, trailers, .. } = held;
-        let mut trailers = trailers.map(cleaned);
-        let written = written(&self.needles, redaction, &pieces, &mut found);
-        let shared = &visit.door.shared;
-        shared.measures.redacted(Part::Body, found.count);
-        let content = match written {
-            Ok(written) if found.count > 0 => {
-                parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(written.len()));
-                becomes_another(&mut parts.headers);
-                trailers.iter_mut().for_each(remove_digests);
-                vec![Bytes::from(written)]
-            }
-            Ok(_) => pieces,
-            Err(()) => {
-                note_unsearched(visit, seen, Unsearched::Coding);
-                pieces
-            }
-        };
-        seen.redacted.extend(found.names.into_iter().map(|name| (name, Part::Body)));
-        if let Some(fields) = &mut trailers {
-            let mut found = Found::default();
-            if let Some(redacted) = inject::redact_fields(&self.needles, fields, &mut found) {
-                *fields = redacted;
-            }
-            shared.measures.redacted(Part::Head, found.count);
-            seen.redacted.extend(found.names.into_iter().map(|name| (name, Part::Head)));
-        }
-        Answer::held(content, trailers)
+        Ok(whole(visit, parts, (held, redaction, &needles), seen))
     }
 
     fn redacting(
@@ -175,13 +158,56 @@ impl Watch {
         visit: &Visit<'_>,
         status: StatusCode,
         content: Returning<Outgoing>,
-        redaction: Option<Redaction>,
+        redaction: Option<(Redaction, Needles)>,
     ) -> Redacting {
         let report = Report { shared: Arc::clone(&visit.door.shared), told: Told::of(visit), status };
-        let needles = redaction.is_some().then_some(self.needles);
+        let (redaction, needles) = redaction.unzip();
         let keys = Keys::new((self.sent, self.own), needles, self.late);
         Redacting::new(content, redaction, keys, report)
     }
+}
+
+/// A content that was held whole goes on as it came, if nothing was found.
+fn whole(
+    visit: &Visit<'_>,
+    parts: &mut Parts,
+    (held, redaction, needles): (Held, Redaction, &Needles),
+    seen: &mut Seen,
+) -> Answer {
+    let mut found = Found::default();
+    let Held { pieces, trailers, .. } = held;
+    let mut trailers = trailers.map(cleaned);
+    let written = written(needles, redaction, &pieces, &mut found);
+    let shared = &visit.door.shared;
+    shared.measures.redacted(Part::Body, found.count);
+    let content = match written {
+        Ok(written) if found.count > 0 => {
+            parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(written.len()));
+            becomes_another(&mut parts.headers);
+            trailers.iter_mut().for_each(remove_digests);
+            vec![Bytes::from(written)]
+        }
+        Ok(_) => pieces,
+        Err(()) => {
+            note_unsearched(visit, seen, Unsearched::Coding);
+            pieces
+        }
+    };
+    seen.redacted.extend(found.names.into_iter().map(|name| (name, Part::Body)));
+    if let Some(fields) = &mut trailers {
+        let mut found = Found::default();
+        if let Some(redacted) = inject::redact_fields(needles, fields, &mut found) {
+            *fields = redacted;
+        }
+        shared.measures.redacted(Part::Head, found.count);
+        seen.redacted.extend(found.names.into_iter().map(|name| (name, Part::Head)));
+    }
+    Answer::held(content, trailers)
+}
+
+fn reason_holds_value(parts: &Parts, needles: &Needles) -> bool {
+    let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>();
+    reason.is_some_and(|reason| inject::holds_value(needles, reason.as_bytes()))
 }
 
 /// What was sent, and what was lately sent there and this caller may use.
@@ -195,14 +221,23 @@ pub(super) fn with_lately(shared: &Shared, (caller, origin): (&Caller, &Origin),
 /// Every form of the values of these. If one of the first so many, its `own`, does not open, nothing is
 /// answered; of others that were lately sent nobody can tell any more what they were.
 pub(super) fn needles((shared, caller): (&Shared, &Caller), sent: &[Sent], own: usize) -> Result<Needles, Refusal> {
-    let current = |name: &SecretName| {
-        let resolver = shared.secrets.resolver(&caller.organization, caller.names());
-        resolver.find(name).ok().map(|secret| Sent::new(name.clone(), secret))
-    };
-    Needles::of(sent, own, &current).map_err(|fault| {
-        let detail = format!("The answer cannot be looked through for values that were sent: {fault}");
-        Refusal::new(inject::Code::StoreUnavailable, detail)
-    })
+    Needles::of(sent, own, &|name| current((shared, caller), name)).map_err(unreadable)
+}
+
+/// A piece of each of these forms, from the same values.
+fn glance((shared, caller): (&Shared, &Caller), sent: &[Sent], own: usize) -> Result<Glance, Refusal> {
+    Glance::of(sent, own, &|name| current((shared, caller), name)).map_err(unreadable)
+}
+
+/// What a secret is now.
+fn current((shared, caller): (&Shared, &Caller), name: &SecretName) -> Option<Sent> {
+    let resolver = shared.secrets.resolver(&caller.organization, caller.names());
+    resolver.find(name).ok().map(|secret| Sent::new(name.clone(), secret))
+}
+
+fn unreadable(fault: inject::Unavailable) -> Refusal {
+    let detail = format!("The answer cannot be looked through for values that were sent: {fault}");
+    Refusal::new(inject::Code::StoreUnavailable, detail)
 }
 
 /// Fields that tell of the bytes of a content which is another now.
@@ -286,5 +321,15 @@ impl Held {
             held.is_whole |= content.is_end_stream();
         }
         held
+    }
+
+    /// Whether a value may stand in it. Of one that came in pieces only a look at all of it together tells.
+    fn may_hold_value(&self, glance: &Glance) -> bool {
+        let content = match self.pieces.as_slice() {
+            [] => false,
+            [piece] => glance.may_stand_in(piece),
+            _ => true,
+        };
+        content || self.trailers.as_ref().is_some_and(|fields| inject::may_hold_value(glance, fields))
     }
 }

@@ -243,7 +243,7 @@ fn percent(value: &[u8], (kept, plus, lower): &(&[u8], bool, bool)) -> Plaintext
 }
 
 /// A value without its percent-encoding, if that changes it.
-fn decoded(value: &[u8]) -> Option<Plaintext> {
+pub(super) fn decoded(value: &[u8]) -> Option<Plaintext> {
     let mut written = Plaintext::new(Vec::with_capacity(value.len()));
     let mut rest = value;
     while let Some((&byte, after)) = rest.split_first() {

@@ -4,7 +4,7 @@ use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSF
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::passage::Passage;
-use super::{Found, Instead, Needles};
+use super::{Found, Glance, Instead, Needles};
 use crate::inject::response::with_values;
 
 /// These say how the message is framed and hold words that are known.
@@ -24,6 +24,11 @@ pub fn redact_fields(needles: &Needles, fields: &HeaderMap, found: &mut Found) -
         changed.push((index, value));
     }
     (!changed.is_empty()).then(|| with_values(fields, changed))
+}
+
+/// Whether a value may stand in any of these fields.
+pub fn may_hold_value(glance: &Glance, fields: &HeaderMap) -> bool {
+    fields.values().any(|value| glance.may_stand_in(value.as_bytes()))
 }
 
 /// Whether a value stands in a text of the head that is no field.

@@ -2,6 +2,7 @@
 //! and replaced by their reference, which still works when it is sent again.
 //!
 //! ```text
+//! Glance::of(&[Sent])                        a piece of every form: most answers hold none, and that is all
 //! Needles::of(&[Sent])                       every form of the values (forms, base64)
 //! redact_fields(&needles, &fields, found)    -> Option<HeaderMap>
 //! Redaction::new(&readable, instead)         a content in pieces (redaction: codings; passage: the text)
@@ -12,13 +13,15 @@
 
 mod base64;
 mod forms;
+mod glance;
 mod head;
 mod needles;
 mod passage;
 mod redaction;
 
 pub use forms::LEAST;
-pub use head::{holds_value, redact_fields};
+pub use glance::Glance;
+pub use head::{holds_value, may_hold_value, redact_fields};
 pub use needles::{Needles, Sent};
 pub use redaction::{Passed, Readable, Redaction, Undecodable};
 

@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 
 use super::super::{Secret, Unavailable};
 use super::forms::{self, Form, Kind};
-use crate::secret::SecretName;
+use crate::secret::{Limits, SecretName, SecretValue};
 
 /// In longer forms the end of a text is held against them by Knuth, Morris and Pratt's table, so that no
 /// text makes that slow.
@@ -28,6 +28,10 @@ impl Sent {
     /// That `secret` went out as `name`.
     pub fn new(name: SecretName, secret: Arc<dyn Secret>) -> Self {
         Self { name, secret }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        self.secret.limits()
     }
 }
 
@@ -84,22 +88,30 @@ pub(super) struct Cursor {
     held: Option<usize>,
 }
 
+/// The value of this, or of what `current` knows if its key was retired since; none, if neither opens and it
+/// need not.
+pub(super) fn opened(
+    one: &Sent,
+    must: bool,
+    current: &dyn Fn(&SecretName) -> Option<Sent>,
+) -> Result<Option<SecretValue>, Unavailable> {
+    match one.secret.open().or_else(|fault| current(&one.name).ok_or(fault)?.secret.open()) {
+        Ok(value) => Ok(Some(value)),
+        Err(fault) if must => Err(fault),
+        Err(_) => Ok(None),
+    }
+}
+
 impl Needles {
     /// The values of these, opened; of one whose key was retired since, the value that `current` knows. The
     /// first so many `must` open. Of two secrets with one value the first counts.
     pub fn of(sent: &[Sent], must: usize, current: &dyn Fn(&SecretName) -> Option<Sent>) -> Result<Self, Unavailable> {
         let mut needles = Self { forms: Vec::new(), names: Vec::with_capacity(sent.len()), shortest: usize::MAX };
         for (index, one) in sent.iter().enumerate() {
-            let opened = one.secret.open().or_else(|fault| current(&one.name).ok_or(fault)?.secret.open());
-            let value = match opened {
-                Ok(value) => value,
-                Err(fault) if index < must => return Err(fault),
-                Err(_) => continue,
-            };
-            let Sent { name, secret } = one;
-            let forms = forms::of(value.expose(), secret.limits().url_encoded);
+            let Some(value) = opened(one, index < must, current)? else { continue };
+            let forms = forms::of(value.expose(), one.limits().url_encoded);
             drop(value);
-            needles.names.push(name.clone());
+            needles.names.push(one.name.clone());
             for form in &forms {
                 needles.add(form);
             }

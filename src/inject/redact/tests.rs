@@ -11,7 +11,7 @@ use super::forms::{self, Kind};
 use super::*;
 use crate::inject::tests::Book;
 use crate::inject::{Resolver, Unsearched};
-use crate::secret::SecretName;
+use crate::secret::{Limits, SecretName};
 
 /// A value with something for every form to escape.
 const VALUE: &str = "Zx/9+=\"<&'s\u{e9}cret~";
@@ -500,4 +500,52 @@ proptest! {
             prop_assert_eq!(decoded.expect("base64"), [before.as_slice(), b"{secrets.k}", &after].concat());
         }
     }
+}
+
+fn glance(values: &[(&str, &[u8])]) -> Glance {
+    let sent: Vec<_> = values.iter().map(|(name, value)| sent(name, value)).collect();
+    Glance::of(&sent, sent.len(), &|_| None).expect("they open")
+}
+
+proptest! {
+    /// What a glance does not find is in no form there.
+    #[test]
+    fn a_piece_of_a_value_stands_in_each_of_its_forms(
+        value in prop_oneof![
+            prop::collection::vec(any::<u8>(), 1..60),
+            "[ -~]{1,60}".prop_map(String::into_bytes),
+            "[a-z0-9/+]{8,40}".prop_map(String::into_bytes),
+            "[a-z]{0,9}(\\{secrets\\.a\\}|%[0-9a-f]{2}|\u{e9}|\"){1,9}[A-Z]{0,9}".prop_map(String::into_bytes),
+        ],
+        before in prop::collection::vec(any::<u8>(), 0..600),
+        behind in "[a-z]{0,9}",
+    ) {
+        let glance = glance(&[("other", b"another-value-0123"), ("s.v", &value)]);
+        for form in forms::of(&value, false) {
+            let text = [&before, form.bytes.as_slice(), behind.as_bytes()].concat();
+            prop_assert!(glance.may_stand_in(&text), "{:?} of {value:?}", form.kind);
+            prop_assert!(glance.may_stand_in(&form.bytes), "{:?} of {value:?} alone", form.kind);
+        }
+    }
+}
+
+#[test]
+fn a_glance_finds_nothing_in_what_most_apis_answer() {
+    let glance = glance(&[("a", b"sk_live_0123456789abcdefABCDEF"), ("b", b"short"), ("c", VALUE.as_bytes())]);
+    assert!(!glance.is_empty());
+    let text = br#"{"id":1,"name":"alpha","note":"a small answer of an upstream, sk_live_ and 012345 among it"}"#;
+    assert!(!glance.may_stand_in(text) && !glance.may_stand_in(&text.repeat(20)));
+}
+
+#[test]
+fn a_value_without_a_piece_that_would_do_is_looked_for_everywhere() {
+    for value in [&b"++++++++"[..], b"ab-cd-ef-gh", "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}".as_bytes()] {
+        assert!(glance(&[("a", value)]).may_stand_in(b"anything"), "{value:?}");
+    }
+    // An upstream decodes it, and may echo what it decoded.
+    let book = Book::default().limited("hook", "T0%2FB1%2Fx%2Fy", Limits { url_encoded: true, ..Limits::default() });
+    let name = SecretName::parse("hook").expect("a name");
+    let secret = book.find(&name).unwrap_or_else(|_| panic!("it is there"));
+    let glance = Glance::of(&[Sent::new(name, secret)], 1, &|_| None).expect("it opens");
+    assert!(glance.may_stand_in(b"T0/B1/x/y"));
 }
