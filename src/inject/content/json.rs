@@ -42,14 +42,13 @@ impl Strings {
                 rest = &rest[1..];
                 continue;
             }
-            let found = if self.in_string { memchr::memchr2(b'"', b'\\', rest) } else { memchr::memchr(b'"', rest) };
-            let Some(at) = found else { return };
-            if rest[at] == b'"' {
-                self.in_string = !self.in_string;
-            } else {
-                self.escaping = true;
-            }
-            rest = &rest[at + 1..];
+            // Up to the next backslash nothing matters but whether the number of quotes is odd.
+            let (plain, behind) = rest.split_at(memchr::memchr(b'\\', rest).unwrap_or(rest.len()));
+            self.in_string ^= memchr::memchr_iter(b'"', plain).count() % 2 == 1;
+            let Some((_, after)) = behind.split_first() else { return };
+            // Outside of a string it is no JSON, and escapes nothing.
+            self.escaping = self.in_string;
+            rest = after;
         }
     }
 }
@@ -64,6 +63,34 @@ impl Context for Json {
             (true, true) => Err("a backslash stands before the reference and would escape the value's first character"),
             (true, false) => encode::json_string(value, self.ascii_only),
             (false, _) => encode::json_literal(value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One character after the other.
+    fn naive(text: &[u8]) -> (bool, bool) {
+        text.iter().fold((false, false), |(open, escaping), byte| match byte {
+            _ if escaping => (open, false),
+            b'"' => (!open, false),
+            b'\\' => (open, open),
+            _ => (open, false),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn strings_are_followed_as_one_would_character_by_character(text in "[\"\\\\a]{0,80}", cut in 0_usize..80) {
+            let (before, behind) = text.as_bytes().split_at(cut.min(text.len()));
+            let mut strings = Strings::default();
+            strings.pass(before);
+            strings.pass(behind);
+            prop_assert_eq!((strings.in_string, strings.escaping), naive(text.as_bytes()));
         }
     }
 }

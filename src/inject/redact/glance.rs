@@ -40,7 +40,8 @@ struct Piece {
 impl Glance {
     /// Of the values of these; see [`Needles::of`](super::Needles::of), whose forms they stand for.
     pub fn of(sent: &[Sent], must: usize, current: &dyn Fn(&SecretName) -> Option<Sent>) -> Result<Self, Unavailable> {
-        let mut glance = Self { is_empty: true, ..Self::default() };
+        let pieces = Vec::with_capacity(4 * sent.len());
+        let mut glance = Self { is_empty: true, pieces, ..Self::default() };
         for (index, one) in sent.iter().enumerate() {
             let Some(value) = opened(one, index < must, current)? else { continue };
             let value = value.expose();
