@@ -6,9 +6,10 @@
 //! written by one piece of code and in its turn. The gate is also the place of the client-side
 //! timeouts, since it alone knows what is being waited for.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -32,6 +33,12 @@ const PLACEHOLDER_HEAD: &[u8] = b"HEAD / HTTP/1.1\r\nhost: refused.invalid\r\nsu
 /// does not reset the connection before the client has read the answer (RFC 9112 section 9.6).
 const LINGER_BYTES: usize = 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection on which nothing was asked for so long is at rest.
+const REST: Duration = Duration::from_secs(1);
+
+/// How much is read when it ends, in bytes.
+const FIRST_BYTES: usize = 8 * 1024;
 
 /// How much of a refused request line is kept for the audit trail, in bytes.
 const KEPT_LINE: usize = 2048;
@@ -74,6 +81,8 @@ pub(super) struct Control {
     inner: Mutex<Shared>,
     /// How many requests were passed on whose answers have not ended.
     under_way: AtomicUsize,
+    /// The connection came to rest.
+    rests: AtomicBool,
     /// The stream of HTTP/2 that this is all about, as long as either content is on its way.
     stream: Option<Open>,
 }
@@ -123,6 +132,14 @@ impl Control {
     /// The switch was made.
     pub(super) fn switched(&self) {
         self.decide(Verdict::Switched);
+    }
+
+    /// Resolves when nothing is under way and nothing was asked for a while. Whoever waits for it has the gate read, in the
+    /// same task, whenever this is looked at: that an exchange ended wakes nobody.
+    pub(super) async fn rests(&self) {
+        while !self.rests.swap(false, Ordering::Relaxed) {
+            tokio::time::sleep(REST).await;
+        }
     }
 
     /// The answer of an exchange has ended.
@@ -194,6 +211,8 @@ pub(super) struct Gate<S> {
     stall: Option<Pin<Box<Sleep>>>,
     lingered: usize,
     is_first: bool,
+    /// It was said of this wait that the connection rests.
+    at_rest: bool,
 }
 
 impl<S> Gate<S> {
@@ -211,6 +230,7 @@ impl<S> Gate<S> {
             stall: None,
             lingered: 0,
             is_first: true,
+            at_rest: false,
         };
         (gate, control)
     }
@@ -270,6 +290,7 @@ impl<S> Gate<S> {
                     self.control.lock().verdict = None;
                 }
                 self.control.exchange_begins();
+                self.control.rests.store(false, Ordering::Relaxed);
                 self.wait = Wait::Nothing;
                 self.is_first = false;
                 true
@@ -336,16 +357,27 @@ impl<S> Gate<S> {
     fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
         let due = self.due();
         if due != self.wait {
-            self.wait = due;
+            (self.wait, self.at_rest) = (due, false);
             let bound = match due {
                 Wait::Nothing => None,
-                Wait::Idle => Some(self.bounds.idle),
+                Wait::Idle => Some(self.bounds.idle.min(REST)),
                 Wait::Head => Some(self.bounds.head),
                 Wait::Body => Some(self.bounds.body),
             };
             arm(&mut self.alarm, bound);
         }
-        due != Wait::Nothing && self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready())
+        let mut is_over = || self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready());
+        if due == Wait::Nothing || !is_over() {
+            return false;
+        }
+        if due != Wait::Idle || self.at_rest || self.bounds.idle <= REST {
+            return true;
+        }
+        self.at_rest = true;
+        // What is not written yet lies with whoever reads heads here.
+        self.control.rests.store(self.stall.is_none(), Ordering::Relaxed);
+        arm(&mut self.alarm, Some(self.bounds.idle.saturating_sub(REST)));
+        self.alarm.as_mut().is_some_and(|alarm| alarm.as_mut().poll(cx).is_ready())
     }
 
     /// Bytes came. A content's wait begins anew when the next one is waited for, and not before:
@@ -405,6 +437,16 @@ impl<S: AsyncRead + Unpin> Gate<S> {
         self.raw.extend_from_slice(buffer.filled());
         self.heard();
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// While nobody reads heads: whether the client sends something before its time is up.
+    pub(super) async fn wakes(&mut self) -> bool {
+        poll_fn(|cx| match self.fill(cx, FIRST_BYTES) {
+            Poll::Ready(read) => Poll::Ready(read.is_ok_and(|count| count > 0)),
+            Poll::Pending if self.overdue(cx) => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Content of a known length goes straight into the caller's buffer.

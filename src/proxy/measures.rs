@@ -26,6 +26,7 @@ pub struct Measures {
     added: Durations,
     /// Tunnels that are open.
     pub(super) tunnels: Gauge,
+    pub(super) resting: Gauge,
     tunnelled: Vec<Counter>,
 }
 
@@ -87,6 +88,10 @@ impl Measures {
                 "What of that the proxy took itself, without waiting for the upstream; of forwarded requests without content",
             ),
             tunnels: registry.gauge("subrosa_tunnels", "Tunnels that are open"),
+            resting: registry.gauge(
+                "subrosa_connections_resting",
+                "Connections and intercepted tunnels of HTTP/1.1 on which nothing was asked for a second",
+            ),
             tunnelled: registry.counters("subrosa_tunnels_opened", "Tunnels that were opened, by kind", one("kind", &TUNNELS)),
         }
     }

@@ -38,6 +38,7 @@ mod redacting;
 mod redaction;
 mod refused_tunnel;
 mod relay;
+mod resting;
 mod service;
 mod socket;
 mod socket_frames;

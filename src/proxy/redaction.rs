@@ -221,12 +221,12 @@ pub(super) fn with_lately(shared: &Shared, (caller, origin): (&Caller, &Origin),
 /// Every form of the values of these. If one of the first so many, its `own`, does not open, nothing is
 /// answered; of others that were lately sent nobody can tell any more what they were.
 pub(super) fn needles((shared, caller): (&Shared, &Caller), sent: &[Sent], own: usize) -> Result<Needles, Refusal> {
-    Needles::of(sent, own, &|name| current((shared, caller), name)).map_err(unreadable)
+    Needles::of(sent, own, &|name| current((shared, caller), name)).map_err(|fault| unreadable(&fault))
 }
 
 /// A piece of each of these forms, from the same values.
 fn glance((shared, caller): (&Shared, &Caller), sent: &[Sent], own: usize) -> Result<Glance, Refusal> {
-    Glance::of(sent, own, &|name| current((shared, caller), name)).map_err(unreadable)
+    Glance::of(sent, own, &|name| current((shared, caller), name)).map_err(|fault| unreadable(&fault))
 }
 
 /// What a secret is now.
@@ -235,7 +235,7 @@ fn current((shared, caller): (&Shared, &Caller), name: &SecretName) -> Option<Se
     resolver.find(name).ok().map(|secret| Sent::new(name.clone(), secret))
 }
 
-fn unreadable(fault: inject::Unavailable) -> Refusal {
+fn unreadable(fault: &inject::Unavailable) -> Refusal {
     let detail = format!("The answer cannot be looked through for values that were sent: {fault}");
     Refusal::new(inject::Code::StoreUnavailable, detail)
 }

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::client_auth::Caller;
 use super::client_stream::ClientStream;
 use super::context::Door;
-use super::gate::Gate;
+use super::resting::Lent;
 use super::measures::Tunnel;
 use super::socket::Socket;
 use crate::origin::Host;
@@ -78,8 +78,8 @@ impl Bearer {
 /// The client's connection once CONNECT was answered, with what it sent early.
 pub(super) async fn client_side(upgrade: OnUpgrade) -> Option<(ClientStream, BytesMut)> {
     let upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<Gate<ClientStream>>>().ok()?;
-    let (stream, raw) = parts.io.into_inner().into_parts();
+    let parts = upgraded.downcast::<TokioIo<Lent<ClientStream>>>().ok()?;
+    let (stream, raw) = parts.io.into_inner().keep()?.into_parts();
     let mut early = BytesMut::from(&parts.read_buf[..]);
     early.extend_from_slice(&raw);
     Some((stream, early))

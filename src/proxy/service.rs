@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::answer::Answer;
 use super::budget::Room;
@@ -23,6 +23,7 @@ use super::front::Client;
 use super::gate::{Control, Gate, REFUSED, RefusedLine};
 use super::late::About;
 use super::received::Received;
+use super::resting::Lent;
 use super::{error, fields, grpc, stream_head, tunnel, websocket, wire};
 use crate::audit;
 use crate::drain::Drain;
@@ -64,31 +65,53 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let bounds = door.shared.settings.load().bounds();
-    let (gate, control) = Gate::new(stream, early, bounds);
+    let (mut gate, control) = Gate::new(stream, early, bounds);
     let (pinned, speech) = (Pinned::default(), Speech::Agreed);
-    let visitor = Arc::new(Visitor { door: door.clone(), place, control, pinned, speech, is_http2: false });
+    let visitor = Arc::new(Visitor { door: door.clone(), place, control: Arc::clone(&control), pinned, speech, is_http2: false });
     let service = service_fn(move |request| {
         let visitor = Arc::clone(&visitor);
         async move { Ok::<_, std::convert::Infallible>(visitor.gated(request).await) }
     });
-    let connection = http1::Builder::new()
-        .preserve_header_case(true)
-        .auto_date_header(false)
-        .header_read_timeout(None)
-        .max_headers(256)
-        .max_buf_size(bounds.head_bytes + HYPER_BUFFER_SLACK)
-        .serve_connection(TokioIo::new(gate), service)
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = rest_over(&door.shared.drain) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut over = std::pin::pin!(rest_over(&door.shared.drain));
+    loop {
+        let (lent, back) = Lent::new(gate);
+        let connection = http1::Builder::new()
+            .preserve_header_case(true)
+            .auto_date_header(false)
+            .header_read_timeout(None)
+            .max_headers(256)
+            .max_buf_size(bounds.head_bytes + HYPER_BUFFER_SLACK)
+            .serve_connection(TokioIo::new(lent), service.clone())
+            .with_upgrades();
+        let mut connection = Box::pin(connection);
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = over.as_mut() => {
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
+            }
+            () = control.rests() => {
+                drop(connection);
+                let Some(rests) = back.take() else { return };
+                gate = rests;
+                let _resting = door.shared.measures.resting.hold();
+                let goes_on = tokio::select! {
+                    wakes = gate.wakes() => wakes,
+                    () = over.as_mut() => false,
+                };
+                if goes_on {
+                    continue;
+                }
+                // The client may be gone already.
+                let _ = gate.shutdown().await;
+                return;
+            }
+        };
+        if let Err(fault) = ended {
+            tracing::debug!(%fault, "a client connection ended early");
         }
-    };
-    if let Err(fault) = ended {
-        tracing::debug!(%fault, "a client connection ended early");
+        return;
     }
 }
 

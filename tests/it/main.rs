@@ -42,6 +42,7 @@ mod redaction_bounds;
 mod refusals;
 mod reload;
 mod responses;
+mod resting;
 mod runners;
 mod secrets_cli;
 mod service_manager;

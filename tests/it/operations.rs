@@ -7,13 +7,13 @@ use super::support::client::{Response, exchange, read_response};
 use super::support::{CRM, EVIL, Proxy, World, reply, soon};
 
 /// One GET to the port for people.
-async fn get(proxy: &Proxy, path: &str) -> Response {
+pub async fn get(proxy: &Proxy, path: &str) -> Response {
     let mut stream = soon(TcpStream::connect(proxy.admin_address().await)).await.expect("it listens");
     exchange(&mut stream, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
 }
 
 /// The value of the series that is written exactly so.
-fn figure(text: &str, series: &str) -> f64 {
+pub fn figure(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().expect("a number")
 }

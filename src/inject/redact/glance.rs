@@ -74,8 +74,7 @@ impl Glance {
         }
         text.windows(SHORTEST).enumerate().any(|(at, window)| {
             let begins = beginning(window);
-            // Not `contains`: this is one comparison of vectors.
-            self.begins.iter().fold(false, |is, other| is | (*other == begins))
+            self.begins.contains(&begins)
                 && self.pieces.iter().any(|piece| text[at..].starts_with(piece.bytes()))
         })
     }
