@@ -26,7 +26,8 @@ mod surface;
 pub use bare::bare_hint;
 pub use content::{Reasons, Rewriting, Search, Unsearched};
 pub use redact::{
-    Found, Glance, Instead, LEAST, Needles, Part, Passed, Readable, Redaction, Sent, Undecodable, holds_value, may_hold_value, redact_fields,
+    Found, Glance, Instead, LEAST, Needles, Part, Passed, Readable, Redaction, Sent, Undecodable, holds_value, may_hold_value,
+    redact_fields,
 };
 pub use reference::{escape_text, first_reference, holds_reference};
 pub use refusal::{Code, Refusal};

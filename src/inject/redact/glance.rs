@@ -74,8 +74,7 @@ impl Glance {
         }
         text.windows(SHORTEST).enumerate().any(|(at, window)| {
             let begins = beginning(window);
-            self.begins.contains(&begins)
-                && self.pieces.iter().any(|piece| text[at..].starts_with(piece.bytes()))
+            self.begins.contains(&begins) && self.pieces.iter().any(|piece| text[at..].starts_with(piece.bytes()))
         })
     }
 
