@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large fuzz deny clients clients-document
+.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large fuzz deny sbom reproducible clients clients-document
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -79,5 +79,12 @@ large: ## A large upload and download through interception: seconds, CPU, and th
 fuzz: ## Each fuzz target for half a minute (needs a nightly toolchain and cargo-fuzz).
 	scripts/fuzz
 
-deny: ## Licences, sources and bans of the dependencies (needs cargo-deny).
-	$(CARGO) deny check bans licenses sources
+deny: ## Licences, sources and bans of the dependencies; builds cargo-deny below target/tools the first time, which takes minutes.
+	@command -v cargo-deny >/dev/null || test -x target/tools/bin/cargo-deny || $(CARGO) install --locked --root target/tools cargo-deny
+	PATH="$$PATH:$$PWD/target/tools/bin" $(CARGO) deny check bans licenses sources
+
+sbom: ## What the release is made of (CycloneDX), in target/subrosa.cdx.json.
+	scripts/sbom
+
+reproducible: ## Builds the release of the last commit in two directories: one commit, one binary.
+	scripts/reproducible
