@@ -52,3 +52,4 @@ pub mod drain;
 pub mod metrics;
 pub mod origin;
 pub mod readiness;
+pub mod stack;

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["audit", "store", "token"],
     &["fetch", "inject", "seal", "upstream"],
     &["runtimes", "secret", "serve", "tls"],
-    &["drain", "metrics", "origin", "readiness"],
+    &["drain", "metrics", "origin", "readiness", "stack"],
 ];
 
 /// Beyond the floors: whoever stands first never names what stands second, and why.

@@ -21,6 +21,7 @@ use crate::identity::DeclaredRunner;
 use crate::metrics::{Counter, Registry};
 use crate::proxy::{self, Limits, Shared};
 use crate::secret::OrganizationName;
+use crate::stack;
 use crate::tls::{CertifiedPair, Presented};
 use crate::vault::NewSecret;
 
@@ -114,7 +115,13 @@ impl Running {
     /// Puts what the configuration says now in the place of what is in force.
     async fn exchange(self: &Arc<Self>, in_force: &mut Arc<InForce>) -> Result<Report, AppError> {
         let (running, before) = (Arc::clone(self), Arc::clone(in_force));
-        let prepared = tokio::task::spawn_blocking(move || running.prepare(&before)).await;
+        let prepared = tokio::task::spawn_blocking(move || {
+            let prepared = running.prepare(&before);
+            // This thread never parks as a worker does.
+            stack::sweep();
+            prepared
+        })
+        .await;
         let prepared = prepared.map_err(|fault| AppError::Start(format!("the reload broke off: {fault}")))??;
         let Prepared { config, prints, held, mut changed, secrets, runners, settings, limits, doors, pair } = prepared;
         let Parts { rooms, shared, doors: (doors_in_force, presented, _), .. } = &self.parts;

@@ -27,6 +27,7 @@ use crate::metrics::Registry;
 use crate::proxy::{self, Budget, Budgets, Door, Entrance, Shared};
 use crate::readiness::Readiness;
 use crate::serve;
+use crate::stack;
 use crate::tls::{Authority, Leaves, Made};
 use crate::upstream;
 
@@ -322,6 +323,7 @@ fn start_workers(
         let shared = Arc::clone(shared);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_park(stack::sweep)
             .build()
             .map_err(|fault| AppError::Start(fault.to_string()))?;
         let alive = readiness.alive(format!("{WORKER}{index}"));

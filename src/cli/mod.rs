@@ -121,7 +121,7 @@ enum Command {
 /// Parses the arguments, runs the command, and answers with its exit code: 0 when it was done, 1
 /// when it was not, 2 when it was not understood.
 pub fn run() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(crate::stack::sweep).build();
     let outcome = match (Cli::parse(), runtime) {
         (cli, Ok(runtime)) => runtime.block_on(cli.dispatch()),
         (_, Err(fault)) => Err(CliError::failed(format!("no runtime can be started: {fault}"))),

@@ -25,6 +25,7 @@ pub(super) async fn run(path: Option<PathBuf>, arguments: &Arguments, hangups: H
     let config = read()?;
     let level = logs::start(&config.log);
     shield::keep_memory();
+    shield::keep_memory_out_of_swap();
     // Who wrote a config knows what to do next, and who collects JSON looks for no advice. Logs go to
     // standard error; this does not.
     let is_first_start = config.file.is_none() && config.log.format == LogFormat::Auto;

@@ -17,6 +17,22 @@ pub(super) fn keep_memory() {
     }
 }
 
+/// Nothing of the memory is written to swap, where the system lets this process lock as much as it likes. A
+/// smaller limit would be met at some moment, and allocations fail from then on; so it is left alone.
+pub(super) fn keep_memory_out_of_swap() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mm::MlockAllFlags as Flags;
+        if getrlimit(Resource::Memlock).current.is_some() {
+            return;
+        }
+        // What is reserved and never touched takes no memory: pages are locked once they are there.
+        if let Err(fault) = rustix::mm::mlockall(Flags::CURRENT | Flags::FUTURE | Flags::ONFAULT) {
+            tracing::debug!(%fault, "the memory could not be kept out of swap");
+        }
+    }
+}
+
 /// As many descriptors as the system lets this process have; said if they are too few.
 pub(super) fn raise_descriptors(config: &Config) {
     let limit = getrlimit(Resource::Nofile);

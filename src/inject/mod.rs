@@ -113,6 +113,11 @@ impl<'a> Injection<'a> {
         Self { splicer, surfaces }
     }
 
+    /// Whether the secret called `name` may go out on `surface`.
+    pub fn may_use(&self, name: &SecretName, surface: Surface) -> Result<(), Refusal> {
+        self.splicer.may_use(name, surface)
+    }
+
     /// The same, refusing to let the request grow by more than `bytes`.
     #[must_use]
     pub fn with_max_growth(mut self, bytes: u64) -> Self {

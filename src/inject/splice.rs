@@ -164,6 +164,11 @@ impl Splicer<'_> {
         Ok(encoded)
     }
 
+    /// Whether the secret may be used on a surface towards this host.
+    pub(super) fn may_use(&self, name: &SecretName, surface: Surface) -> Result<(), Refusal> {
+        self.permitted(name, Place { surface, field: None }).map(drop)
+    }
+
     /// The secret, if it exists and may be used in this place towards this host.
     fn permitted(&self, name: &SecretName, place: Place<'_>) -> Result<std::sync::Arc<dyn Secret>, Refusal> {
         let surface = place.surface;

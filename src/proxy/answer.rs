@@ -14,6 +14,7 @@ use super::fields;
 use super::gate::Control;
 use super::outgoing::{BoxError, Outgoing};
 use super::redacting::Redacting;
+use super::right::Right;
 use crate::inject;
 use crate::upstream::Returning;
 
@@ -21,6 +22,8 @@ use crate::upstream::Returning;
 pub(super) struct Answer {
     kind: Kind,
     control: Option<Arc<Control>>,
+    /// As long as it holds, this comes from the upstream.
+    right: Option<Box<Right>>,
 }
 
 enum Kind {
@@ -39,23 +42,30 @@ struct Held {
 impl Answer {
     /// A text of ours; may be empty.
     pub(super) fn own(text: impl Into<Bytes>) -> Self {
-        Self { kind: Kind::Own(Some(text.into()).filter(|text: &Bytes| !text.is_empty())), control: None }
+        Self { kind: Kind::Own(Some(text.into()).filter(|text: &Bytes| !text.is_empty())), control: None, right: None }
     }
 
     /// What the upstream sends, as it comes.
     pub(super) fn upstream(content: Returning<Outgoing>) -> Self {
-        Self { kind: Kind::Upstream(Box::new(content)), control: None }
+        Self { kind: Kind::Upstream(Box::new(content)), control: None, right: None }
     }
 
     /// What the upstream sent, read whole.
     pub(super) fn held(pieces: Vec<Bytes>, trailers: Option<HeaderMap>) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-        Self { kind: Kind::Held(Box::new(Held { pieces, trailers })), control: None }
+        Self { kind: Kind::Held(Box::new(Held { pieces, trailers })), control: None, right: None }
     }
 
     /// What the upstream sends, looked through.
     pub(super) fn redacting(content: Redacting) -> Self {
-        Self { kind: Kind::Redacting(Box::new(content)), control: None }
+        Self { kind: Kind::Redacting(Box::new(content)), control: None, right: None }
+    }
+
+    /// The same, for as long as `right` holds: then it breaks off.
+    pub(super) fn by(mut self, right: Right) -> Self {
+        let lasts = matches!(&self.kind, Kind::Upstream(_) | Kind::Redacting(_)) && !self.is_end_stream();
+        self.right = lasts.then(|| Box::new(right));
+        self
     }
 
     /// The same; `control` hears of its end.
@@ -95,7 +105,14 @@ impl Body for Answer {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = self.kind.poll_frame(cx);
+        let mut polled = self.kind.poll_frame(cx);
+        let waits = polled.is_pending();
+        if let Some(refusal) = self.right.as_mut().and_then(|right| right.poll_lost(cx, waits)) {
+            // The upstream is let go too.
+            self.kind = Kind::Own(None);
+            self.right = None;
+            polled = Poll::Ready(Some(Err(refusal.into())));
+        }
         if let Some(turn) = self.control.as_ref().and_then(|control| control.turn()) {
             if polled.is_ready() { turn.is_the_clients() } else { turn.is_ours() }
         }

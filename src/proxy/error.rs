@@ -88,7 +88,7 @@ impl From<upstream::Error> for Refusal {
             Kind::Unresolvable => Code::UpstreamUnresolvable,
             Kind::Denied => Code::TargetDenied,
             Kind::Refused => Code::UpstreamRefused,
-            Kind::Tls => Code::UpstreamTls,
+            Kind::Tls | Kind::TlsRefused => Code::UpstreamTls,
             Kind::Protocol => Code::UpstreamProtocol,
             Kind::Timeout => Code::UpstreamTimeout,
             Kind::OwnBody => Code::MalformedRequest,

@@ -25,6 +25,7 @@ use super::outgoing::Outgoing;
 use super::received::Received;
 use super::redaction::{Redacted, Watch};
 use super::relay;
+use super::right::Right;
 use super::socket::Socket;
 use super::{content, fields};
 use crate::inject::{self, Code, Injection, Plaintext, Reasons, Receipt, Refusal, Sent};
@@ -106,7 +107,10 @@ pub(super) async fn exchange(
         // Behind an extension a frame is not what it says.
         request.headers_mut().remove(SEC_WEBSOCKET_EXTENSIONS);
     }
-    let outgoing = prepare(visit, request, client_upgrade.is_some(), seen).await?;
+    let mut outgoing = prepare(visit, request, client_upgrade.is_some(), seen).await?;
+    if outgoing.body().lasts() {
+        outgoing.body_mut().by(Right::of(visit, seen, seen.late.clone()));
+    }
     let waits = Instant::now();
     let negotiates = holds_connection_auth(outgoing.headers(), AUTHORIZATION);
     // Both need a connection of their own.
@@ -115,7 +119,9 @@ pub(super) async fn exchange(
     let upstream = visit.door.upstream(visit.settings);
     let lane = upstream.reserve(&visit.caller.tenant, visit.origin, Some(visit.pinned), speech).await?;
     cleartext(visit, &lane, seen)?;
-    let socket = socket.map(|surfaces| Socket::new(visit, surfaces, cleartext_for(visit, &lane), &seen.values));
+    let right = Right::of(visit, seen, seen.late.clone());
+    let sees = |surfaces| Socket::new(visit, surfaces, cleartext_for(visit, &lane), (&seen.values, right.used()));
+    let socket = socket.map(sees);
     visit.door.shared.lately.sends(&visit.caller.organization, visit.origin, &seen.values);
     let sent = lane.send(outgoing).await;
     let late = seen.late.take();
@@ -132,7 +138,7 @@ pub(super) async fn exchange(
     })?;
     seen.waited = bare.then(|| waits.elapsed());
     let watch = Watch::begin(visit, seen, late)?;
-    respond(visit, sent, (client_upgrade.map(|client| (client, socket)), negotiates), (watch, seen)).await
+    respond(visit, sent, (client_upgrade.map(|client| (client, socket)), negotiates), (watch, seen), right).await
 }
 
 /// The surfaces of a request for a WebSocket whose messages are to be looked at.
@@ -250,6 +256,7 @@ async fn respond(
     mut sent: Response<Returning<Outgoing>>,
     (client_upgrade, negotiates): (Option<(OnUpgrade, Option<Socket>)>, bool),
     (watch, seen): (Option<Watch>, &mut Seen),
+    right: Right,
 ) -> Result<Response<Answer>, Refusal> {
     if negotiates || holds_connection_auth(sent.headers(), WWW_AUTHENTICATE) {
         // Who authenticated a connection owns it: nobody else's request may travel on it.
@@ -271,8 +278,7 @@ async fn respond(
     }
     parts.version = Version::HTTP_11;
     if let (Some((client, socket)), Some(upstream)) = (client_upgrade, upstream_upgrade) {
-        let bearer = relay::Bearer { caller: visit.caller.clone(), host: visit.origin.host.clone() };
-        relay::switch(visit.door.clone(), client, upstream, bearer, socket);
+        relay::switch(visit.door.clone(), client, upstream, right, socket);
         return Ok(Response::from_parts(parts, Answer::own(Bytes::new())));
     }
     if switches {
@@ -283,7 +289,7 @@ async fn respond(
         Some(watch) => watch.content(visit, &mut parts, content, seen).await?,
         None => Answer::upstream(content),
     };
-    Ok(Response::from_parts(parts, answer))
+    Ok(Response::from_parts(parts, answer.by(right)))
 }
 
 /// NTLM and Negotiate authenticate a connection, not a request (RFC 4559 section 6).

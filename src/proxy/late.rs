@@ -146,6 +146,11 @@ impl Late {
         }
     }
 
+    /// Which secrets went out so far, and where they stood.
+    pub(super) fn injected(&self) -> Vec<(SecretName, Surface)> {
+        self.state().receipt.injected.clone()
+    }
+
     /// Nothing more is sent.
     pub(super) fn has_ended(&self) -> bool {
         self.state().has_ended

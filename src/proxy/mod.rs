@@ -39,6 +39,7 @@ mod redaction;
 mod refused_tunnel;
 mod relay;
 mod resting;
+mod right;
 mod service;
 mod socket;
 mod socket_frames;

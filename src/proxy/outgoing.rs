@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::budget::Room;
 use super::gate::Control;
 use super::received::Received;
+use super::right::Right;
 use super::spooled::Spooled;
 use super::streaming::Streaming;
 use crate::inject::{Plaintext, Refusal, first_reference};
@@ -26,6 +27,8 @@ pub struct Outgoing {
     kind: Kind,
     /// What the request takes of the budgets for held bytes.
     _room: Option<Arc<Room>>,
+    /// As long as it holds, this goes out.
+    right: Option<Box<Right>>,
 }
 
 enum Kind {
@@ -76,12 +79,31 @@ impl Outgoing {
     }
 
     pub(super) fn held(held: Held) -> Self {
-        Self { kind: Kind::Held(held), _room: None }
+        Self { kind: Kind::Held(held), _room: None, right: None }
     }
 
     /// The same, holding `room` as long as it is on its way.
     pub(super) fn within(self, room: Option<Arc<Room>>) -> Self {
         Self { _room: room, ..self }
+    }
+
+    /// Whether it goes out while it still comes in, or lies on disk.
+    pub(super) fn lasts(&self) -> bool {
+        !matches!(&self.kind, Kind::Held(_)) && !self.is_end_stream()
+    }
+
+    /// Goes out for as long as `right` holds; then it breaks off.
+    pub(super) fn by(&mut self, right: Right) {
+        self.right = Some(Box::new(right));
+    }
+
+    /// Remembers why it breaks off, for whoever answers.
+    fn refused(&self, refusal: &Refusal) {
+        match &self.kind {
+            Kind::Rewriting(content) => content.refused(refusal),
+            Kind::Streaming { control, .. } => control.store_refusal(refusal.clone()),
+            Kind::Held(_) | Kind::Spooled(_) => {}
+        }
     }
 
     /// The trailers of a held content.
@@ -94,17 +116,17 @@ impl Outgoing {
 
     /// Bytes are searched as they come.
     pub(super) fn rewriting(content: Streaming) -> Self {
-        Self { kind: Kind::Rewriting(Box::new(content)), _room: None }
+        Self { kind: Kind::Rewriting(Box::new(content)), _room: None, right: None }
     }
 
     /// Bytes are read back from disk.
     pub(super) fn spooled(content: Spooled) -> Self {
-        Self { kind: Kind::Spooled(Box::new(content)), _room: None }
+        Self { kind: Kind::Spooled(Box::new(content)), _room: None, right: None }
     }
 
     /// Bytes are passed on as they come. A reference in the trailers breaks the exchange off.
     pub(super) fn streaming(content: Received, control: Arc<Control>, search_trailers: bool) -> Self {
-        Self { kind: Kind::Streaming { content, control, search_trailers }, _room: None }
+        Self { kind: Kind::Streaming { content, control, search_trailers }, _room: None, right: None }
     }
 }
 
@@ -115,6 +137,27 @@ impl Held {
         }
         self.chunked = false;
         self.trailers.take().map(Frame::trailers)
+    }
+}
+
+impl Kind {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Kind::Held(held) => Poll::Ready(held.next().map(Ok)),
+            Kind::Rewriting(content) => content.poll_frame(cx),
+            Kind::Spooled(content) => content.poll_frame(cx),
+            Kind::Streaming { content, control, search_trailers } => {
+                let frame = ready!(Pin::new(content).poll_frame(cx));
+                if let Some(Ok(frame)) = &frame
+                    && let Some(trailers) = frame.trailers_ref()
+                    && let Err(refusal) = if *search_trailers { check_trailers(trailers) } else { check_framing(trailers) }
+                {
+                    control.store_refusal(refusal.clone());
+                    return Poll::Ready(Some(Err(refusal.into())));
+                }
+                Poll::Ready(frame)
+            }
+        }
     }
 }
 
@@ -144,22 +187,14 @@ impl Body for Outgoing {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.kind {
-            Kind::Held(held) => Poll::Ready(held.next().map(Ok)),
-            Kind::Rewriting(content) => content.poll_frame(cx),
-            Kind::Spooled(content) => content.poll_frame(cx),
-            Kind::Streaming { content, control, search_trailers } => {
-                let frame = ready!(Pin::new(content).poll_frame(cx));
-                if let Some(Ok(frame)) = &frame
-                    && let Some(trailers) = frame.trailers_ref()
-                    && let Err(refusal) = if *search_trailers { check_trailers(trailers) } else { check_framing(trailers) }
-                {
-                    control.store_refusal(refusal.clone());
-                    return Poll::Ready(Some(Err(refusal.into())));
-                }
-                Poll::Ready(frame)
-            }
+        let polled = self.kind.poll_frame(cx);
+        let waits = polled.is_pending();
+        if let Some(refusal) = self.right.as_mut().and_then(|right| right.poll_lost(cx, waits)) {
+            self.refused(&refusal);
+            self.right = None;
+            return Poll::Ready(Some(Err(refusal.into())));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

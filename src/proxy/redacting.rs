@@ -21,6 +21,7 @@ use super::outgoing::{BoxError, Outgoing};
 use super::redaction::{needles, remove_digests};
 use crate::inject::{self, Found, Needles, Part, Passed, Redaction, Refusal, Sent, Unsearched};
 use crate::secret::SecretName;
+use crate::stack;
 use crate::upstream::{self, Returning};
 
 /// So much is looked through in one turn, in bytes.
@@ -107,6 +108,7 @@ impl Keys {
         let is_more = self.late.as_ref().is_some_and(|late| late.add_sent_to(&mut self.sent));
         let mut open = lock(&self.open);
         open.is_used = true;
+        stack::mark();
         let needles = match open.needles.take().filter(|_| !is_more) {
             Some(needles) => needles,
             None => needles((&report.shared, report.told.caller()), &self.sent, self.own)?,

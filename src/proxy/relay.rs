@@ -12,29 +12,26 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::client_auth::Caller;
 use super::client_stream::ClientStream;
 use super::context::Door;
 use super::measures::Tunnel;
 use super::resting::Lent;
+use super::right::Right;
 use super::socket::Socket;
-use crate::origin::Host;
 use crate::upstream::Stream;
 
 /// One buffer for each direction.
 const BUFFER: usize = 64 * 1024;
 
-/// How often a relayed connection's right is looked at: so long a revoked runner may go on.
-const STILL: Duration = Duration::from_secs(1);
-
 /// Relays a tunnel that is passed through, to its end.
-pub(super) async fn pass_through(door: &Door, client: Prefixed<ClientStream>, upstream: Stream, bearer: Bearer) {
+pub(super) async fn pass_through(door: &Door, client: Prefixed<ClientStream>, upstream: Stream, right: Right) {
     let relayed = relay(client, upstream, door.shared.settings.load().tunnel);
-    bearer.while_permitted(relayed, door).await;
+    // No request comes by at which it could be asked.
+    right.lets(relayed).await;
 }
 
 /// Relays what follows a 101, in a task of its own; what is a WebSocket to be looked at, by `socket`.
-pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, bearer: Bearer, socket: Option<Socket>) {
+pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, right: Right, socket: Option<Socket>) {
     door.shared.measures.tunnel(Tunnel::Switched);
     let busy = door.shared.drain.busy();
     tokio::spawn(async move {
@@ -43,36 +40,17 @@ pub(super) fn switch(door: Door, client: OnUpgrade, upstream: OnUpgrade, bearer:
             let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
             let silence = door.shared.settings.load().tunnel;
             match socket {
-                None => bearer.while_permitted(relay(client, upstream, silence), &door).await,
+                None => right.lets(relay(client, upstream, silence)).await,
                 Some(socket) => {
                     let moved = Arc::new(AtomicU64::new(0));
                     let client = Counted { io: client, moved: Arc::clone(&moved) };
                     let upstream = Counted { io: upstream, moved: Arc::clone(&moved) };
                     let relayed = until_silent(socket.relay(client, upstream), &moved, silence);
-                    bearer.while_permitted(relayed, &door).await;
+                    right.lets(relayed).await;
                 }
             }
         }
     });
-}
-
-/// Whose bytes are relayed, and where to.
-pub(super) struct Bearer {
-    pub(super) caller: Caller,
-    pub(super) host: Host,
-}
-
-impl Bearer {
-    /// Relays for as long as the caller may be served and may reach the host: no request comes by at
-    /// which it could be asked.
-    async fn while_permitted(&self, relayed: impl Future<Output = ()>, door: &Door) {
-        let mut relayed = std::pin::pin!(relayed);
-        while self.caller.refreshed(&door.shared).is_ok_and(|caller| caller.may_reach(&self.host).is_ok()) {
-            if tokio::time::timeout(STILL, relayed.as_mut()).await.is_ok() {
-                return;
-            }
-        }
-    }
 }
 
 /// The client's connection once CONNECT was answered, with what it sent early.

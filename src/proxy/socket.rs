@@ -21,6 +21,7 @@ use super::context::Door;
 use super::exchange::Visit;
 use super::late::{Ending, Told};
 use super::redaction;
+use super::right::Used;
 use super::socket_frames::{self as frames, Broken, Follower, Head, Opcode};
 use super::socket_inward::{self, Echoes, Values};
 use crate::audit::Outcome;
@@ -50,6 +51,8 @@ pub(super) struct Socket {
     /// What went out, where it is to be taken out of what the upstream sends.
     values: Option<Values>,
     told: Told,
+    /// For whoever looks whether they may go out still.
+    used: Used,
 }
 
 /// How a client's side came to its end.
@@ -72,13 +75,18 @@ struct Message {
 impl Socket {
     /// For the WebSocket that a request asks for, with which this was `sent`; `cleartext` says why no secret may
     /// go to this upstream.
-    pub(super) fn new(visit: &Visit<'_>, surfaces: Surfaces, cleartext: Result<(), Refusal>, sent: &[Sent]) -> Self {
+    pub(super) fn new(
+        visit: &Visit<'_>,
+        surfaces: Surfaces,
+        cleartext: Result<(), Refusal>,
+        (sent, used): (&[Sent], Used),
+    ) -> Self {
         let (door, caller, origin) = (visit.door.clone(), visit.caller.clone(), visit.origin.clone());
         let values = visit.settings.redacts(&origin.host).then(Values::default);
         if let Some(values) = &values {
             values.add(sent);
         }
-        Self { door, caller, origin, surfaces, cleartext, values, told: Told::of(visit) }
+        Self { door, caller, origin, surfaces, cleartext, values, told: Told::of(visit), used }
     }
 
     /// Relays until either side has ended, or a message is refused.
@@ -218,6 +226,7 @@ impl Socket {
         }
         if rewritten.is_some() {
             self.record(&receipt, None);
+            self.used.add(&receipt.injected);
         }
         if let Some(values) = self.values.as_ref().filter(|_| !receipt.sent.is_empty()) {
             values.add(&receipt.sent);

@@ -126,6 +126,11 @@ impl Streaming {
         }
     }
 
+    /// It breaks off, for a reason that was found elsewhere.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        self.late.refused(refusal.clone());
+    }
+
     fn break_off(&mut self, refusal: Refusal) -> Polled {
         self.has_ended = true;
         self.trailers = None;

@@ -17,6 +17,7 @@ use super::client_stream::ClientStream;
 use super::context::Door;
 use super::received::Received;
 use super::relay::{Prefixed, client_side};
+use super::right::Right;
 use super::service::{self, Place};
 use super::{http2, intercept, measures, relay};
 use crate::inject::Refusal;
@@ -78,8 +79,8 @@ impl Tunnel {
             let _open = self.door.shared.measures.tunnels.hold();
             match self.upstream {
                 Some(upstream) => {
-                    let bearer = relay::Bearer { caller: self.caller, host: self.authority.host };
-                    relay::pass_through(&self.door, Prefixed::new(early.freeze(), stream), upstream, bearer).await;
+                    let right = Right::to_reach(&self.door.shared, self.caller, self.authority.host);
+                    relay::pass_through(&self.door, Prefixed::new(early.freeze(), stream), upstream, right).await;
                 }
                 None => self.look_inside(stream, early).await,
             }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::stack;
+
 /// The longest value, in bytes.
 pub const MAX_VALUE: usize = 64 * 1024;
 
@@ -24,6 +26,7 @@ pub struct SecretValue(Zeroizing<Vec<u8>>);
 impl SecretValue {
     /// Takes the plaintext over; it is wiped also when refused.
     pub fn new(bytes: Vec<u8>) -> Result<Self, ValueError> {
+        stack::mark();
         let bytes = Zeroizing::new(bytes);
         match bytes.len() {
             0 => Err(ValueError::Empty),
@@ -47,6 +50,7 @@ impl SecretValue {
 
     /// The plaintext. This is the only door to it.
     pub fn expose(&self) -> &[u8] {
+        stack::mark();
         &self.0
     }
 }

@@ -52,6 +52,15 @@ pub enum Error {
         /// What is wrong.
         fault: TlsFault,
     },
+    /// The upstream refused the TLS connection when the request was on its way: TLS 1.3 tells no sooner what is
+    /// wrong with a client's certificate.
+    #[error("{origin} refused the TLS connection: {fault}")]
+    TlsRefused {
+        /// The origin.
+        origin: Origin,
+        /// What is wrong.
+        fault: TlsFault,
+    },
     /// The upstream closed the connection, or spoke something else than HTTP/1.1.
     #[error("{origin} did not answer in proper HTTP: {cause}")]
     Protocol {
@@ -129,6 +138,8 @@ pub enum Kind {
     Refused,
     /// [`Error::Tls`].
     Tls,
+    /// [`Error::TlsRefused`].
+    TlsRefused,
     /// [`Error::Protocol`] and [`Error::Reset`].
     Protocol,
     /// [`Error::Timeout`].
@@ -153,6 +164,7 @@ impl Error {
             Self::Denied(_) => Kind::Denied,
             Self::Refused { .. } | Self::NextProxy { .. } => Kind::Refused,
             Self::Tls { .. } => Kind::Tls,
+            Self::TlsRefused { .. } => Kind::TlsRefused,
             Self::Protocol { .. } | Self::Reset { .. } => Kind::Protocol,
             Self::Timeout { .. } => Kind::Timeout,
             Self::OwnBody(_) => Kind::OwnBody,

@@ -23,6 +23,7 @@ use super::resolve::Route;
 use super::returning::Returning;
 use super::sending::Sending;
 use super::shape;
+use super::tls_fault::TlsFault;
 use crate::origin::Scheme;
 
 /// One exchange, whichever connections it takes.
@@ -174,7 +175,10 @@ where
     fn failure(&self, error: &hyper::Error) -> Error {
         match self.progress.take_failure() {
             Some(failure) => Error::OwnBody(failure),
-            None => self.protocol(explained(error)),
+            None => match TlsFault::refused(error) {
+                Some(fault) => Error::TlsRefused { origin: self.key.origin.clone(), fault },
+                None => self.protocol(explained(error)),
+            },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 /// Why a TLS handshake with an upstream failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +24,22 @@ pub enum TlsFault {
         /// The names it is for.
         presented: Vec<String>,
     },
+    /// A signature cannot be verified: by a key of the same name that is another, or that is too short.
+    #[error(
+        "a signature of its certificate cannot be verified: it comes from another issuer of the same name, or a key is too weak (RSA under 2048 bits); the operator of the host must renew it, or, if the issuer is your own, add the certificate that it uses now (PEM) to egress.extra_roots"
+    )]
+    Signature,
+    /// A kind of signature that is not taken.
+    #[error(
+        "its certificate is signed in a way that is not accepted, as too weak (SHA-1, for example) or unknown; the operator of the host must renew it"
+    )]
+    SignatureKind,
+    /// The other side knows no version that is spoken here.
+    #[error("it speaks no version of TLS that is safe: TLS 1.2 or 1.3 is needed; the operator of the host must enable it")]
+    Version,
+    /// A certificate of ours is wanted, or another.
+    #[error("{0}; if it is to be shown a certificate, name one for it in egress.client_certificate")]
+    ClientCertificate(&'static str),
     /// The certificate was revoked.
     #[error("its certificate was revoked")]
     Revoked,
@@ -60,6 +76,26 @@ fn names(presented: &[String]) -> String {
     }
 }
 
+/// What an alert says of a certificate of ours.
+fn about_ours(alert: AlertDescription) -> Option<&'static str> {
+    match alert {
+        AlertDescription::CertificateRequired => Some("it wants a certificate of its clients"),
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied => Some("it does not accept the certificate that it was shown, or that none was"),
+        _ => None,
+    }
+}
+
+/// A name as it is written, of `DnsName("example.com")` and the like.
+fn plain(name: &str) -> String {
+    name.split('"').nth(1).unwrap_or(name).to_owned()
+}
+
 impl TlsFault {
     /// The fault behind an error of a TLS handshake.
     pub(super) fn of(error: &io::Error) -> Self {
@@ -72,11 +108,30 @@ impl TlsFault {
         }
     }
 
+    /// What is wrong with our certificate, or its lack, where an exchange failed for that.
+    pub(super) fn refused(error: &hyper::Error) -> Option<Self> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+        while let Some(error) = cause {
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if let Some(rustls::Error::AlertReceived(alert)) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                return about_ours(*alert).map(Self::ClientCertificate);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     fn of_tls(error: &rustls::Error) -> Self {
         match error {
             rustls::Error::InvalidCertificate(error) => Self::of_certificate(error),
             rustls::Error::InvalidMessage(_) => Self::NotTls,
-            rustls::Error::AlertReceived(alert) => Self::Alert(format!("{alert:?}")),
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | rustls::Error::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            ) => Self::Version,
+            rustls::Error::AlertReceived(alert) => {
+                about_ours(*alert).map_or_else(|| Self::Alert(format!("{alert:?}")), Self::ClientCertificate)
+            }
             other => Self::Other(other.to_string()),
         }
     }
@@ -85,10 +140,14 @@ impl TlsFault {
         match error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Self::NotValidYet,
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => Self::UnknownIssuer,
-            CertificateError::NotValidForNameContext { presented, .. } => Self::WrongName { presented: presented.clone() },
+            CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            CertificateError::BadSignature => Self::Signature,
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                Self::WrongName { presented: presented.iter().map(|name| plain(name)).collect() }
+            }
             CertificateError::NotValidForName => Self::WrongName { presented: Vec::new() },
             CertificateError::Revoked => Self::Revoked,
+            other if format!("{other:?}").starts_with("UnsupportedSignatureAlgorithm") => Self::SignatureKind,
             // webpki's own error, which rustls hands through as text only.
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => Self::AuthorityAsServer,
             other => Self::Certificate(other.to_string()),

@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::greeting::{Greeting, Listener};
 use super::stream::Stream;
+use crate::stack;
 
 /// What HTTP is spoken over.
 pub(super) enum Transport {
@@ -121,10 +122,13 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Nobody here knows what stands in them.
+        stack::mark();
         either!(&mut self.transport, stream => Pin::new(stream).poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        stack::mark();
         either!(&mut self.transport, stream => Pin::new(stream).poll_write_vectored(cx, bytes))
     }
 

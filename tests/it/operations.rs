@@ -12,6 +12,11 @@ pub async fn get(proxy: &Proxy, path: &str) -> Response {
     exchange(&mut stream, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await
 }
 
+/// The figures of a proxy, as text.
+pub async fn metrics(proxy: &Proxy) -> String {
+    get(proxy, "/metrics").await.text()
+}
+
 /// The value of the series that is written exactly so.
 pub fn figure(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));

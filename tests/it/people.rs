@@ -38,10 +38,11 @@ impl<'a> Browser<'a> {
     }
 
     /// Sends a form, with what the session's pages put into it, and keeps the cookie that is set.
-    async fn post(&mut self, path: &str, inputs: &[(&str, &str)]) -> Response {
+    pub async fn post(&mut self, path: &str, inputs: &[(&str, &str)]) -> Response {
         let form = format!("{}&csrf={}", form_urlencoded(inputs), self.csrf);
         let response = self.send("POST", path, "Content-Type: application/x-www-form-urlencoded\r\n", &form).await;
-        if let Some(field) = response.fields("set-cookie").first() {
+        // The session's: every form changes another one too.
+        if let Some(field) = response.fields("set-cookie").iter().find(|field| !field.starts_with("subrosa-sent=")) {
             field.split(';').next().expect("a pair").clone_into(&mut self.cookie);
             let page = self.get("/account").await.text();
             let after = page.split("name=\"csrf\" value=\"").nth(1).unwrap_or_default();
@@ -85,7 +86,7 @@ async fn setup_link(proxy: &Proxy) -> String {
 }
 
 /// Ada, the first administrator, signed in.
-async fn with_ada(proxy: &Proxy) -> Browser<'_> {
+pub async fn with_ada(proxy: &Proxy) -> Browser<'_> {
     let path = path_of(&setup_link(proxy).await);
     let mut ada = Browser::new(proxy);
     let answer = ada.post(&path, &[("login", "ada"), ("password", PASSWORD)]).await;

@@ -10,7 +10,8 @@ use super::support::origin::{raw, until};
 use super::support::{CRM, VALUE, World, soon};
 
 const ON: &str = "[injection]\nwebsocket = true\nbuffer = \"64KiB\"\n";
-const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
+/// The mask of every frame.
+pub const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
 /// An origin that agrees, and echoes what it receives.
 async fn world(config: &str) -> World {

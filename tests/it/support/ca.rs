@@ -51,6 +51,22 @@ impl Ca {
         (certificate.expect("a certificate").pem(), key.serialize_pem())
     }
 
+    /// One that shows a certificate made otherwise.
+    pub fn acceptor_made(&self, names: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> TlsAcceptor {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key);
+        TlsAcceptor::from(Arc::new(config.expect("a pair")))
+    }
+
     pub fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
         self.acceptor_for(names, None)
     }

@@ -277,6 +277,11 @@ impl Http2World {
         Self::build(ONE_WORKER, does, script).await
     }
 
+    /// With HTTP/1.1 origins that answer by `script`, and further config.
+    pub async fn serving(config: &str, does: fn(&Uri) -> Does, script: Script) -> Self {
+        Self::build(config, does, script).await
+    }
+
     async fn build(config: &str, does: fn(&Uri) -> Does, script: Script) -> Self {
         let ca = Ca::new();
         let h2 = Http2Origin::start(Some(ca.acceptor_speaking(&[H2], &["h2", "http/1.1"])), does).await;

@@ -9,7 +9,7 @@ use super::soon;
 pub async fn in_a_network_of_its_own(test: &str) {
     let mut command = Command::new("unshare");
     command
-        .args(["--user", "--map-root-user", "--net", "--"])
+        .args(["--user", "--map-root-user", "--net", "--mount", "--"])
         .arg(std::env::current_exe().expect("this binary"))
         .args(["--exact", test, "--ignored", "--nocapture"])
         .kill_on_drop(true);
