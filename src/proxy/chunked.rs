@@ -146,6 +146,57 @@ mod tests {
         }
     }
 
+    /// Where a reader that takes bare line feeds and blanks sees the end; nothing where it sees none.
+    fn as_a_lax_reader_sees_it(mut bytes: &[u8]) -> Option<usize> {
+        let whole = bytes.len();
+        let line = |bytes: &mut &[u8]| {
+            let end = bytes.iter().position(|byte| *byte == b'\n')?;
+            let line = String::from_utf8_lossy(&bytes[..end]).trim().to_owned();
+            *bytes = &bytes[end + 1..];
+            Some(line)
+        };
+        loop {
+            let size = line(&mut bytes)?;
+            let size = size.split(';').next()?.trim();
+            let size = usize::from_str_radix(size, 16).ok()?;
+            if size == 0 {
+                while !line(&mut bytes)?.is_empty() {}
+                return Some(whole - bytes.len());
+            }
+            bytes = bytes.get(size..)?;
+            line(&mut bytes)?;
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 3000, ..Default::default() })]
+
+        #[test]
+        fn ends_where_a_lax_reader_sees_the_end_however_it_comes(parts in proptest::collection::vec(proptest::sample::select(vec![
+            "0\r\n", "1\r\na\r\n", "3\r\nabc\r\n", "A\r\n0123456789\r\n", "0\r\n\r\n", "\r\n", "\n", "\r", "0", "5", "00", "f", " ", "\t", ";", ";a=b",
+            ";a=\"b\"", "\"", "\\", "X: y\r\n", ":", "GET / HTTP/1.1\r\n", "+", "-", "x", "\0",
+        ]), 0..12), steps in proptest::collection::vec(1..7_usize, 0..12)) {
+            let bytes = parts.concat().into_bytes();
+            let (mut watcher, mut at, mut ended) = (Chunked::new(), 0_usize, false);
+            for step in steps.into_iter().chain([usize::MAX]) {
+                let piece = &bytes[at..at.saturating_add(step).min(bytes.len())];
+                let Ok((count, is_end)) = watcher.watch(piece) else {
+                    proptest::prop_assert!(all_at_once(&bytes).is_err());
+                    return Ok(());
+                };
+                at += count;
+                ended = is_end;
+                if ended {
+                    break;
+                }
+            }
+            proptest::prop_assert_eq!(all_at_once(&bytes), Ok((at, ended)));
+            if ended {
+                proptest::prop_assert_eq!(as_a_lax_reader_sees_it(&bytes[..at]), Some(at), "{:?}", String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+
     #[test]
     fn refuses_what_two_readers_could_read_differently() {
         for broken in [

@@ -370,6 +370,55 @@ mod tests {
         }
     }
 
+    /// What readers that are lax in one way or another take for the framing of a head.
+    fn as_lax_readers_see_it(head: &str) -> Vec<(Option<String>, bool)> {
+        let ends: [fn(char) -> bool; 3] =
+            [|it| it == '\n', |it| matches!(it, '\r' | '\n'), |it| matches!(it, '\r' | '\n' | '\0')];
+        let blank = |it: char| it.is_whitespace() || it.is_control();
+        let mut seen = Vec::new();
+        for (end, takes_last, takes_underscores) in
+            ends.into_iter().flat_map(|end| [(end, false, false), (end, true, false), (end, false, true)])
+        {
+            let (mut length, mut chunked) = (None, false);
+            for line in head.split(end).skip(1) {
+                let Some((name, value)) = line.split_once(':') else { continue };
+                let name = name.trim_matches(blank).to_ascii_lowercase();
+                let name = if takes_underscores { name.replace('_', "-") } else { name };
+                match name.as_str() {
+                    "content-length" if takes_last || length.is_none() => length = Some(value.trim_matches(blank).to_owned()),
+                    "transfer-encoding" => chunked |= value.to_ascii_lowercase().contains("chunked"),
+                    _ => {}
+                }
+            }
+            seen.push((length, chunked));
+        }
+        seen
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { cases: 3000, ..Default::default() })]
+
+        #[test]
+        fn what_passes_is_framed_alike_for_every_lax_reader(parts in proptest::collection::vec(proptest::sample::select(vec![
+            "Content-Length", "content-length", "Content_Length", "Transfer-Encoding", "transfer_encoding", "Host", "X", ":", ": ", " ", "\t", "\r\n",
+            "\r\n", "\n", "\r", "\0", "\u{b}", "\u{a0}", "5", "0", "10", "+", "-", ",", "chunked", "Chunked", "identity", "gzip", "h", ";", "\"",
+            "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "X: y\r\n", "Connection: close\r\n",
+        ]), 0..10)) {
+            let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{}\r\n\r\n", parts.concat());
+            // An empty line within ends it there.
+            let Ok(Some(end)) = head_end(head.as_bytes(), 0) else { return Ok(()) };
+            let Ok(passed) = judge(&head.as_bytes()[..end]) else { return Ok(()) };
+            let meant = match passed.framing {
+                Framing::Chunked => (None, true),
+                Framing::Length(0) if !head[..end].to_ascii_lowercase().contains("\ncontent-length:") => (None, false),
+                Framing::Length(length) => (Some(length.to_string()), false),
+            };
+            for seen in as_lax_readers_see_it(&head[..end]) {
+                proptest::prop_assert_eq!(&seen, &meant, "{:?}", head);
+            }
+        }
+    }
+
     #[test]
     fn line_ends_are_judged_as_they_come_in() {
         for broken in ["GET / HTTP/1.1\nHost: h\n\n", "GET / HTTP/1.1\r\nHost: h\r\r\n\r\n", "GET / HTTP/1.1\r\nX: \0\r\n\r\n"] {

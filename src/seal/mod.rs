@@ -209,6 +209,9 @@ fn decrypt(key: &[u8; DATA_KEY], sealed: &[u8], associated: &[u8]) -> Result<Zer
 }
 
 #[cfg(test)]
+mod vector_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -128,9 +128,14 @@ fn is_public_suffix(name: &str) -> bool {
     is_suffix(name, psl::Type::Icann)
 }
 
-/// Whether `name` as a whole stands in this section of the public suffix list.
+/// Whether `name` as a whole stands in this section of the public suffix list, or every name directly below it
+/// does (`*.ck`, `*.kobe.jp`).
 fn is_suffix(name: &str, section: psl::Type) -> bool {
-    psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.typ() == Some(section) && suffix.as_bytes().len() == name.len())
+    let is_listed = |name: &str| {
+        psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.typ() == Some(section) && suffix.as_bytes().len() == name.len())
+    };
+    // No rule is about the name 0 itself.
+    is_listed(name) || is_listed(&format!("0.{name}"))
 }
 
 impl TryFrom<String> for DomainPattern {
@@ -256,6 +261,8 @@ mod tests {
             ("*", E::Everything),
             ("*.com", E::PublicSuffix("com".into())),
             ("*.co.uk", E::PublicSuffix("co.uk".into())),
+            ("*.ck", E::PublicSuffix("ck".into())),
+            ("*.kobe.jp", E::PublicSuffix("kobe.jp".into())),
             ("api.*.com", E::Wildcard),
             ("**.example.com", E::Wildcard),
             ("a*.example.com", E::Wildcard),
@@ -273,6 +280,34 @@ mod tests {
         ] {
             assert_eq!(DomainPattern::parse(given), Err(fault), "{given}");
         }
+    }
+
+    /// The list's own tests: a name, and what of it can be registered (`null`: it is a suffix, or none at all).
+    #[test]
+    fn the_tests_of_the_public_suffix_list_hold() {
+        let lines = include_str!("../../tests/fixtures/public_suffix_list_tests.txt").lines();
+        let mut count = 0;
+        for line in lines.filter_map(|line| line.strip_prefix("checkPublicSuffix(")?.strip_suffix(");")) {
+            let (name, registrable) = line.split_once(", ").expect("two arguments");
+            let (Some(name), registrable) = (quoted(name), quoted(registrable)) else { continue };
+            let is_refused = |name: &str| DomainPattern::parse(&format!("*.{name}")).is_err();
+            match registrable {
+                // What can be registered may be permitted with what is below it.
+                Some(registrable) => assert!(!is_refused(registrable), "{line}"),
+                // A label that the list does not know is somebody's own, and a suffix of its private section is warned of.
+                None if name == "example" => assert!(!is_refused(name), "{line}"),
+                None => {
+                    let pattern = DomainPattern::parse(&format!("*.{name}"));
+                    assert!(pattern.is_err() || pattern.is_ok_and(|pattern| pattern.shared_suffix().is_some()), "{line}");
+                }
+            }
+            count += 1;
+        }
+        assert!(count > 70, "{count}");
+    }
+
+    fn quoted(text: &str) -> Option<&str> {
+        text.strip_prefix('\'')?.strip_suffix('\'')
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What people may do with secrets, and what runners then get.
 
+mod model;
+
 use std::time::{Duration, SystemTime};
 
 use super::*;

@@ -329,4 +329,6 @@ fn is_digest(fields: &HeaderMap, name: &str) -> bool {
 }
 
 #[cfg(test)]
+mod json_tests;
+#[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::inject::tests::{Book, book, host};
 use crate::inject::{Code, Injection, Paused, Receipt, Refusal};
 use crate::secret::Surfaces;
 
-fn fields(media_type: &str, coding: &str) -> HeaderMap {
+pub(super) fn fields(media_type: &str, coding: &str) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for (name, value) in [(CONTENT_TYPE, media_type), (CONTENT_ENCODING, coding)] {
         if !value.is_empty() {
@@ -49,7 +49,7 @@ fn in_pieces(book: &Book, fields: &HeaderMap, content: &[u8], lengths: &[usize])
     Ok((written, injection.finish()))
 }
 
-fn whole(book: &Book, fields: &HeaderMap, content: &[u8]) -> Result<(Vec<u8>, Receipt), Refusal> {
+pub(super) fn whole(book: &Book, fields: &HeaderMap, content: &[u8]) -> Result<(Vec<u8>, Receipt), Refusal> {
     let host = host();
     let mut injection = Injection::new(book, &host, Surfaces::ALL);
     let done = injection.content(fields, content)?;
