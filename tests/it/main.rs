@@ -33,6 +33,7 @@ mod injection;
 mod keys;
 mod lifecycle;
 mod memory;
+mod mishaps;
 mod oidc;
 mod openapi;
 mod operations;
