@@ -132,11 +132,19 @@ extra_roots = ["origin/ca.pem"]
         return done.stdout
 
     def serve(self, port, config, before=(), log="subrosa.log", seconds=60, env=None):
+        """The server, once it listens. With port 0 it takes one by itself, which nobody can take before it: `process.port` says which."""
         process = self.run([*before, self.binary, "serve", "--config", config], log, env={**os.environ, **(env or {})})
-        self.until(lambda: answers(port) or process.poll() is not None, "subrosa", seconds)
+        process.port = self.until(lambda: self.listening(port, log) or process.poll() is not None, "subrosa", seconds)
         if process.poll() is not None:
             sys.exit(f"subrosa ended: {open(self.at(log)).read()[-3000:]}")
         return process
+
+    def listening(self, port, log):
+        if port:
+            return port if answers(port) else None
+        doors = [line for line in open(self.at(log)) if '"door":"proxy"' in line]
+        found = doors and re.search(r'"address":"127\.0\.0\.1:(\d+)"', doors[0])
+        return int(found[1]) if found else None
 
 
 class Client:
