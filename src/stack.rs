@@ -3,7 +3,8 @@
 //! Freed memory is wiped by the allocator, but ciphers, searches and copies leave pieces of what they
 //! worked on in frames that have returned and in vector registers. Nobody wipes those, and a thread that
 //! has nothing to do keeps them for as long as it waits. So whoever has a value in hand [marks](mark) the
-//! thread, and a marked thread [sweeps](sweep) before it parks.
+//! thread, and a marked thread [sweeps](sweep) before it parks. One that parks between requests all the time puts it off for a
+//! moment ([`sweep_when_due`]), as that much memory written costs as much as a small request.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -14,6 +15,16 @@ const DEPTH: usize = if cfg!(debug_assertions) { 768 * 1024 } else { 128 * 1024 
 
 thread_local! {
     static MARKED: Cell<bool> = const { Cell::new(false) };
+    static PUT_OFF: Cell<PutOff> = const { Cell::new(PutOff::Not) };
+}
+
+/// Whether a marked thread waits before it sweeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PutOff {
+    Not,
+    /// Until somebody says that it is due.
+    Until,
+    Over,
 }
 
 /// Says that this thread has a value in hand, in whatever form.
@@ -28,6 +39,29 @@ pub fn sweep() {
     if MARKED.replace(false) {
         overwrite();
     }
+}
+
+/// The same for a thread that has much to do: it sweeps once that is [`due`], and `ask` is called for it to become so.
+pub fn sweep_when_due(ask: impl Fn()) {
+    if !MARKED.get() {
+        return;
+    }
+    match PUT_OFF.get() {
+        PutOff::Not => {
+            PUT_OFF.set(PutOff::Until);
+            ask();
+        }
+        PutOff::Until => {}
+        PutOff::Over => {
+            PUT_OFF.set(PutOff::Not);
+            sweep();
+        }
+    }
+}
+
+/// This thread has put it off for long enough.
+pub fn due() {
+    PUT_OFF.set(PutOff::Over);
 }
 
 #[inline(never)]
@@ -53,5 +87,23 @@ mod tests {
         assert!(MARKED.get());
         sweep();
         assert!(!MARKED.get());
+    }
+
+    #[test]
+    fn what_is_put_off_is_asked_for_once_and_done_when_due() {
+        let asked = Cell::new(0);
+        let park = || sweep_when_due(|| asked.set(asked.get() + 1));
+        park();
+        assert_eq!(asked.get(), 0);
+        mark();
+        park();
+        park();
+        assert_eq!((asked.get(), MARKED.get()), (1, true));
+        due();
+        park();
+        assert_eq!((asked.get(), MARKED.get()), (1, false));
+        mark();
+        park();
+        assert_eq!((asked.get(), MARKED.get()), (2, true));
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::doors::{self, Doors};
 use super::errands::Errands;
@@ -31,6 +31,8 @@ use crate::stack;
 use crate::tls::{Authority, Leaves, Made};
 use crate::upstream;
 
+/// How long after a value was in hand a worker's stack is swept.
+const SWEPT_AFTER: Duration = Duration::from_millis(100);
 /// How the workers are called, before their number.
 const WORKER: &str = "worker-";
 /// How many hosts' certificates are kept ready.
@@ -321,14 +323,17 @@ fn start_workers(
     }
     let start = |(index, sockets): (usize, Vec<(Entrance, TcpListener)>)| {
         let shared = Arc::clone(shared);
+        let sweeps = Arc::new(Notify::new());
+        let asks = Arc::clone(&sweeps);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .on_thread_park(stack::sweep)
+            .on_thread_park(move || stack::sweep_when_due(|| asks.notify_one()))
             .build()
             .map_err(|fault| AppError::Start(fault.to_string()))?;
         let alive = readiness.alive(format!("{WORKER}{index}"));
         let work = move || {
             let _alive = alive;
+            runtime.spawn(sweep(sweeps));
             runtime.block_on(work(sockets, shared));
         };
         std::thread::Builder::new()
@@ -337,6 +342,15 @@ fn start_workers(
             .map_err(|fault| AppError::Start(fault.to_string()))
     };
     columns.into_iter().enumerate().map(start).collect()
+}
+
+/// Has a worker's stack swept a moment after it had a value in hand.
+async fn sweep(wanted: Arc<Notify>) {
+    loop {
+        wanted.notified().await;
+        tokio::time::sleep(SWEPT_AFTER).await;
+        stack::due();
+    }
 }
 
 /// One worker's life.

@@ -502,7 +502,14 @@ async fn once_every_connection_is_closed_a_core_holds_no_value_in_any_form() {
 
     drop(held);
     over(&world.world.proxy, before).await;
-    let [found, environment] = core_holds(&world.world.proxy, [&mark, &in_environment]).await;
+    let [mut found, mut environment] = core_holds(&world.world.proxy, [&mark, &in_environment]).await;
+    // Stacks are swept a tenth of a second after a value was in hand.
+    for _ in 0..3 {
+        if !found.is_empty() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            [found, environment] = core_holds(&world.world.proxy, [&mark, &in_environment]).await;
+        }
+    }
     assert!(found.is_empty(), "{} times:\n{}", found.len(), found.join("\n"));
     // KNOWN GAP: a variable stays where the system put it, and the configuration keeps it for a reload.
     assert!(environment.iter().any(|hit| hit.contains("A_SECRET=")), "{environment:?}");
