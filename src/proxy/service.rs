@@ -97,6 +97,8 @@ where
                 gate = rests;
                 let _resting = door.shared.measures.resting.hold();
                 let goes_on = tokio::select! {
+                    // What was sent in time is answered.
+                    biased;
                     wakes = gate.wakes() => wakes,
                     () = over.as_mut() => false,
                 };
