@@ -4,7 +4,7 @@
 //! worked on in frames that have returned and in vector registers. Nobody wipes those, and a thread that
 //! has nothing to do keeps them for as long as it waits. So whoever has a value in hand [marks](mark) the
 //! thread, and a marked thread [sweeps](sweep) before it parks. One that parks between requests all the time puts it off for a
-//! moment ([`sweep_when_due`]), as that much memory written costs as much as a small request.
+//! moment ([`sweep_when_due`]), so that it does not write that much for each of them.
 
 use std::cell::Cell;
 use std::hint::black_box;
