@@ -60,7 +60,7 @@ pub(super) struct Loaded {
 pub(super) async fn load(backend: &dyn Backend, sealer: &Sealer, node: &NodeName, trail: &Trail) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded { own: Book::default(), others: Book::default(), versions: Versions::new(), through: 0 };
     let mut books: HashMap<NodeName, (Book, u64)> = HashMap::new();
-    for stored in backend.load(&[THROUGH]).await? {
+    for stored in backend.load(&[THROUGH]).await?.stored {
         let Some(of) = stored.key.strip_prefix(THROUGH).and_then(|name| NodeName::parse(name).ok()) else { continue };
         if of == *node {
             loaded.versions.insert(stored.key.clone(), stored.version);

@@ -94,7 +94,7 @@ impl Place {
     }
 
     async fn stored(&self) -> Vec<Stored> {
-        self.backend.load(&["activity/"]).await.expect("loads")
+        self.backend.load(&["activity/"]).await.expect("loads").stored
     }
 
     /// The process is gone: what it had not committed is lost.
@@ -154,7 +154,7 @@ async fn small_batches_become_one() {
 async fn the_disk_shows_nothing_of_an_entry() {
     let place = open(&memory().await, "local", 10_000).await;
     place.requests(7_777, 100).await;
-    for stored in place.backend.load(&[""]).await.expect("loads") {
+    for stored in place.backend.load(&[""]).await.expect("loads").stored {
         for private in ["/7777", "api.test", "billing"] {
             let found = stored.bytes.windows(private.len()).any(|part| part == private.as_bytes());
             assert!(!found && !stored.key.contains(private), "{private} in {}", stored.key);
@@ -347,7 +347,7 @@ async fn usage_is_stored_now_and_then_and_outlives_the_entries() {
     let place = open(&memory().await, "local", 64).await;
     place.requests(0, 100).await;
     // Time goes on by itself where everybody waits for it.
-    while place.backend.load(&["usage"]).await.expect("loads").len() < 3 {
+    while place.backend.load(&["usage"]).await.expect("loads").stored.len() < 3 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     place.requests(100, 70).await;
@@ -390,7 +390,7 @@ async fn two_processes_of_one_name_lose_nothing_to_each_other() {
     one.requests(0, 3).await;
     two.request("/3");
     // The first attempt meets what the other wrote; the second one comes behind it.
-    while two.backend.load(&["activity/"]).await.expect("loads").len() < 2 {
+    while two.backend.load(&["activity/"]).await.expect("loads").stored.len() < 2 {
         two.activity.flush().await;
     }
     assert_eq!(two.urls().await, numbered((0..4).rev()));
@@ -400,7 +400,7 @@ async fn two_processes_of_one_name_lose_nothing_to_each_other() {
 struct Flaky(Arc<dyn Backend>, std::sync::atomic::AtomicBool);
 
 impl Backend for Flaky {
-    fn load(&self, prefixes: &[&str]) -> store::Pending<'_, Result<Vec<Stored>, StoreError>> {
+    fn load(&self, prefixes: &[&str]) -> store::Pending<'_, Result<store::Loaded, StoreError>> {
         self.0.load(prefixes)
     }
 
@@ -419,8 +419,16 @@ impl Backend for Flaky {
         self.0.commit(writes)
     }
 
-    fn watch(&self) -> broadcast::Receiver<store::Changed> {
+    fn watch(&self) -> broadcast::Receiver<store::Told> {
         self.0.watch()
+    }
+
+    fn freshness(&self) -> tokio::sync::watch::Receiver<store::Freshness> {
+        self.0.freshness()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
     }
 }
 

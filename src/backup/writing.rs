@@ -84,7 +84,7 @@ impl Snapshot {
             Wanted::Everything => &[""],
             Wanted::RecordsOnly => RECORDS,
         };
-        let stored = store.load(prefixes).await?;
+        let stored = store.load(prefixes).await?.stored;
         let mut keys = BTreeMap::new();
         for envelope in stored.iter().filter_map(|stored| Envelope::parse(&stored.bytes).ok()) {
             *keys.entry(envelope.key_id().to_string()).or_insert(0) += 1;

@@ -9,7 +9,7 @@
 //!
 //! Readers keep a replica of their own and follow the ledger: a change reaches every follower, in
 //! order, before the writer hears of its success. Changes that another process makes in a shared
-//! store are not followed yet; `sled` and `memory` cannot be shared.
+//! store are not followed yet; an engine says whether it is shared.
 
 mod manifest;
 mod names;

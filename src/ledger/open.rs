@@ -12,7 +12,7 @@ use crate::store::{Backend, Expect, Stored, Write};
 
 /// Loads and judges everything that is stored. Writes only into a store that is empty.
 pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book, LedgerError> {
-    let loaded = backend.load(&[manifest::KEY, RECORDS]).await?;
+    let loaded = backend.load(&[manifest::KEY, RECORDS]).await?.stored;
     let mut stored: HashMap<String, Stored> = loaded.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
     let manifest = match stored.get(manifest::KEY) {
         Some(root) => Manifest::open(sealer, &root.bytes, |key| Some(stored.get(key)?.bytes.as_slice()))?,

@@ -116,7 +116,7 @@ impl Inner {
 
     async fn renew_manifest(&self) -> Result<u64, LedgerError> {
         let _one = self.writer.lock().await;
-        let mut parts = self.backend.load(&[manifest::KEY]).await?;
+        let mut parts = self.backend.load(&[manifest::KEY]).await?.stored;
         parts.retain(|part| self.sealer.is_former(&part.bytes));
         for some in parts.chunks(PAGES) {
             let mut writes = Vec::with_capacity(some.len());

@@ -371,7 +371,7 @@ async fn without_groups_an_invitation_lets_a_provider_s_person_in() {
 async fn no_record_shows_a_password_its_hash_or_a_token() {
     let (world, ada) = World::with_ada().await;
     let (_, link) = world.members.invite(&home(), &login("bob"), Role::Editor, "ada").await.expect("invites");
-    for stored in world.backend.load(&[""]).await.expect("loads") {
+    for stored in world.backend.load(&[""]).await.expect("loads").stored {
         let text = String::from_utf8_lossy(&stored.bytes).into_owned();
         for hidden in [PASSWORD, "argon2", ada.0.show_once(), link.show_once()] {
             assert!(!text.contains(hidden), "{hidden} in {}", stored.key);
@@ -382,7 +382,7 @@ async fn no_record_shows_a_password_its_hash_or_a_token() {
 #[tokio::test]
 async fn a_damaged_account_is_nobody_and_opens_no_door() {
     let (world, _) = World::with_ada().await;
-    let stored = world.backend.load(&[""]).await.expect("loads");
+    let stored = world.backend.load(&[""]).await.expect("loads").stored;
     let account = stored.iter().find(|stored| stored.key.starts_with("record/account/")).expect("there");
     let mut bytes = account.bytes.clone();
     *bytes.last_mut().expect("not empty") ^= 1;

@@ -6,6 +6,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Instant;
+
+use tokio::sync::{broadcast, watch};
 
 /// What an engine's operations return: a boxed future, so that engines can be trait objects.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,6 +22,15 @@ pub struct Stored {
     pub version: u64,
     /// The sealed bytes.
     pub bytes: Vec<u8>,
+}
+
+/// What was stored at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Every commit up to this revision is in it.
+    pub revision: u64,
+    /// In the order of the keys.
+    pub stored: Vec<Stored>,
 }
 
 /// What must hold for a write to be carried out.
@@ -68,6 +80,12 @@ pub enum StoreError {
         /// The directory.
         path: String,
     },
+    /// The answer to a commit was lost. It may have been carried out: who tries again looks first.
+    #[error("whether the change was made is not known ({why}); look whether it was before you make it again")]
+    Unknown {
+        /// What was lost, and how.
+        why: String,
+    },
     /// Anything else, in one sentence.
     #[error("{0}")]
     Failed(String),
@@ -82,11 +100,46 @@ pub struct Changed {
     pub now: Option<(u64, Vec<u8>)>,
 }
 
+/// One commit, as `watch` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Everything that one commit changed, whole, in the order of its writes.
+    Commit {
+        /// Grows with each commit: the version of what it put.
+        revision: u64,
+        /// What it changed.
+        changes: Vec<Changed>,
+    },
+    /// Changes may have been missed: whoever keeps a replica loads again.
+    LoadAgain,
+}
+
+/// How far the engine is from what is true in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// What `watch` has told is everything.
+    Current,
+    /// There may be more.
+    Behind {
+        /// Everything up to then was told.
+        since: Instant,
+        /// In one sentence.
+        why: String,
+    },
+}
+
+impl Freshness {
+    /// That of an engine which is the truth itself. It never changes: whoever waits for that is told so at once.
+    pub(super) fn always() -> watch::Receiver<Self> {
+        watch::channel(Self::Current).1
+    }
+}
+
 /// A store engine.
 pub trait Backend: Send + Sync + 'static {
     /// Everything whose key begins with one of `prefixes`, as it was at one moment, in the order of
     /// the keys. For what is kept in memory anyway.
-    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>>;
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Loaded, StoreError>>;
 
     /// The first `limit` keys that begin with `prefix` and come behind `after`, in their order: for
     /// going through what nobody wants to hold at once.
@@ -99,6 +152,13 @@ pub trait Backend: Send + Sync + 'static {
     /// new version of each key put, in the order of the puts.
     fn commit(&self, writes: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>>;
 
-    /// Every change from now on, in order. A receiver that lags is told so and loads again.
-    fn watch(&self) -> tokio::sync::broadcast::Receiver<Changed>;
+    /// Every commit from now on, whoever makes it, in order; perhaps some from before. Whoever keeps a replica subscribes first
+    /// and loads then, and skips the commits that it has loaded. For a receiver that lags the same holds as for [`Told::LoadAgain`].
+    fn watch(&self) -> broadcast::Receiver<Told>;
+
+    /// How far what `watch` has told is from the truth.
+    fn freshness(&self) -> watch::Receiver<Freshness>;
+
+    /// Whether other processes may write, so that a replica has to follow.
+    fn is_shared(&self) -> bool;
 }

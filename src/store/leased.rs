@@ -8,10 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, broadcast, watch};
 
-use super::{Backend, Changed, Engine, Pending, StoreError, Stored, Write, sled};
-
-/// How many changes a follower may lag behind.
-const WATCH_CAPACITY: usize = 4096;
+use super::{Backend, Changed, Engine, Freshness, Loaded, Pending, StoreError, Stored, Told, Write, sled};
 
 /// The engine, while it is here.
 type Held = Arc<RwLock<Option<Arc<dyn Backend>>>>;
@@ -19,7 +16,7 @@ type Held = Arc<RwLock<Option<Arc<dyn Backend>>>>;
 /// An engine that answers as long as this process has it.
 struct Leased {
     held: Held,
-    changes: broadcast::Sender<Changed>,
+    told: broadcast::Sender<Told>,
     /// Whether this process may write already.
     may_write: watch::Receiver<bool>,
 }
@@ -29,7 +26,7 @@ pub struct Lease {
     engine: Engine,
     lock: Mutex<Option<File>>,
     held: Held,
-    changes: broadcast::Sender<Changed>,
+    told: broadcast::Sender<Told>,
     may_write: watch::Sender<bool>,
 }
 
@@ -38,25 +35,26 @@ pub struct LetGo {
     held: OwnedRwLockWriteGuard<Option<Arc<dyn Backend>>>,
     engine: Engine,
     lock: File,
+    told: broadcast::Sender<Told>,
 }
 
 /// Opens a store that can be let go of. `handed` is the lock of its directory, from whoever let go of it: then nothing is
 /// written until [`Lease::begin_writing`].
 pub async fn lease(engine: Engine, handed: Option<File>) -> Result<(Arc<dyn Backend>, Lease), StoreError> {
-    let begins = handed.is_none();
-    let lock = match (&engine, handed) {
-        (Engine::Sled { .. }, Some(lock)) => Some(lock),
-        (Engine::Sled { directory }, None) => Some(sled::hold(directory)?),
-        (Engine::Memory, _) => None,
+    let (told, may_write) = (broadcast::Sender::new(sled::WATCH_CAPACITY), watch::Sender::new(handed.is_none()));
+    let Engine::Sled { directory } = &engine else {
+        // There are no files, so nothing to let go of.
+        let store = super::open(engine.clone()).await?;
+        return Ok((store, Lease { engine, lock: Mutex::new(None), held: Arc::default(), told, may_write }));
     };
-    let held: Arc<dyn Backend> = match (&engine, &lock) {
-        (Engine::Sled { directory }, Some(lock)) => Arc::new(sled::Sled::open_held(directory.clone(), again(lock)?).await?),
-        _ => super::open(engine.clone()).await?,
+    let lock = match handed {
+        Some(lock) => lock,
+        None => sled::hold(directory)?,
     };
+    let held: Arc<dyn Backend> = Arc::new(sled::Sled::open_held(directory.clone(), again(&lock)?, told.clone()).await?);
     let held = Arc::new(RwLock::new(Some(held)));
-    let (changes, may_write) = (broadcast::Sender::new(WATCH_CAPACITY), watch::Sender::new(begins));
-    let leased = Leased { held: Arc::clone(&held), changes: changes.clone(), may_write: may_write.subscribe() };
-    Ok((Arc::new(leased), Lease { engine, lock: Mutex::new(lock), held, changes, may_write }))
+    let leased = Leased { held: Arc::clone(&held), told: told.clone(), may_write: may_write.subscribe() };
+    Ok((Arc::new(leased), Lease { engine, lock: Mutex::new(Some(lock)), held, told, may_write }))
 }
 
 /// The same lock once more: it is held until the last of them is closed.
@@ -70,15 +68,15 @@ impl Lease {
         self.may_write.send_replace(true);
     }
 
-    /// Every change from now on, whoever makes it.
-    pub fn changes(&self) -> broadcast::Receiver<Changed> {
-        self.changes.subscribe()
+    /// Every change of the files from now on, whoever makes it.
+    pub fn changes(&self) -> broadcast::Receiver<Told> {
+        self.told.subscribe()
     }
 
-    /// Tells the followers of a change that another process made.
+    /// Tells the followers of a change that another process made. Its revision is not known here.
     pub fn pass_on(&self, changed: Changed) {
         // Nobody following is no fault.
-        let _ = self.changes.send(changed);
+        let _ = self.told.send(Told::Commit { revision: 0, changes: vec![changed] });
     }
 
     /// Whether there is anything that another process could open.
@@ -95,7 +93,7 @@ impl Lease {
             let closed = tokio::task::spawn_blocking(move || drop(engine)).await;
             closed.map_err(|fault| StoreError::Failed(format!("the store did not close: {fault}")))?;
         }
-        Ok(Some(LetGo { held, engine: self.engine.clone(), lock }))
+        Ok(Some(LetGo { held, engine: self.engine.clone(), lock, told: self.told.clone() }))
     }
 
     /// Closes the lock too, once the files are another's.
@@ -122,7 +120,7 @@ impl LetGo {
             Ok(lock) => lock,
             Err(fault) => return Err((self, fault)),
         };
-        match sled::Sled::open_held(directory.clone(), lock).await {
+        match sled::Sled::open_held(directory.clone(), lock, self.told.clone()).await {
             Ok(engine) => {
                 *self.held = Some(Arc::new(engine));
                 Ok(())
@@ -145,26 +143,12 @@ impl Leased {
         // The sender lives as long as the lease; without one nobody will ever permit it.
         let closed = |_| StoreError::Failed("the store is closed".to_owned());
         self.may_write.clone().wait_for(|may| *may).await.map_err(closed)?;
-        let engine = self.engine().await?;
-        if self.changes.receiver_count() == 0 {
-            return engine.commit(writes).await;
-        }
-        let versions = engine.commit(writes.clone()).await?;
-        let mut put = versions.iter();
-        for write in writes {
-            let changed = match write {
-                Write::Put { key, bytes, .. } => Changed { key, now: put.next().map(|version| (*version, bytes)) },
-                Write::Remove { key, .. } => Changed { key, now: None },
-            };
-            // Whoever followed may be gone by now.
-            let _ = self.changes.send(changed);
-        }
-        Ok(versions)
+        self.engine().await?.commit(writes).await
     }
 }
 
 impl Backend for Leased {
-    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Loaded, StoreError>> {
         let prefixes: Vec<String> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
         Box::pin(async move {
             let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
@@ -186,8 +170,16 @@ impl Backend for Leased {
         Box::pin(self.carry_out(writes))
     }
 
-    fn watch(&self) -> broadcast::Receiver<Changed> {
-        self.changes.subscribe()
+    fn watch(&self) -> broadcast::Receiver<Told> {
+        self.told.subscribe()
+    }
+
+    fn freshness(&self) -> watch::Receiver<Freshness> {
+        Freshness::always()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 }
 
@@ -201,7 +193,7 @@ mod tests {
     }
 
     async fn keys(store: &dyn Backend) -> Vec<String> {
-        store.load(&[""]).await.expect("read").into_iter().map(|stored| stored.key).collect()
+        store.load(&[""]).await.expect("read").stored.into_iter().map(|stored| stored.key).collect()
     }
 
     #[tokio::test]
@@ -244,7 +236,8 @@ mod tests {
         assert!(matches!(fault, StoreError::InUse { .. }), "{fault}");
         lease.begin_writing();
         write.await.expect("no panic").expect("written");
-        assert_eq!(changes.recv().await.expect("told").key, "b");
+        let Told::Commit { changes, .. } = changes.recv().await.expect("told") else { panic!("nothing was missed") };
+        assert_eq!(changes[0].key, "b");
         drop(away);
         former.give_up();
         assert!(store.commit(put("c")).await.expect_err("it is not here").to_string().contains("another server"));

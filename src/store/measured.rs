@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
-use super::{Backend, Changed, Pending, StoreError, Stored, Write};
+use super::{Backend, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
 use crate::metrics::{Counter, Durations, Registry};
 use crate::readiness::Readiness;
 
@@ -38,7 +38,7 @@ impl Measured {
                 self.commits.add(1);
                 self.readiness.clear(PART);
             }
-            Err(StoreError::Failed(why)) => {
+            Err(StoreError::Failed(why) | StoreError::Unknown { why }) => {
                 self.failures.add(1);
                 self.readiness.fault(PART, why);
             }
@@ -49,7 +49,7 @@ impl Measured {
 }
 
 impl Backend for Measured {
-    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Loaded, StoreError>> {
         self.engine.load(prefixes)
     }
 
@@ -71,8 +71,16 @@ impl Backend for Measured {
         })
     }
 
-    fn watch(&self) -> broadcast::Receiver<Changed> {
+    fn watch(&self) -> broadcast::Receiver<Told> {
         self.engine.watch()
+    }
+
+    fn freshness(&self) -> watch::Receiver<Freshness> {
+        self.engine.freshness()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.engine.is_shared()
     }
 }
 
@@ -85,12 +93,12 @@ mod tests {
     struct Failing(StoreError);
 
     impl Backend for Failing {
-        fn load(&self, _: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
-            Box::pin(std::future::ready(Ok(Vec::new())))
+        fn load(&self, _: &[&str]) -> Pending<'_, Result<Loaded, StoreError>> {
+            Box::pin(std::future::ready(Ok(Loaded::default())))
         }
 
         fn page(&self, _: &str, _: Option<&str>, _: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
-            self.load(&[])
+            Box::pin(std::future::ready(Ok(Vec::new())))
         }
 
         fn read(&self, _: &str) -> Pending<'_, Result<Option<Stored>, StoreError>> {
@@ -100,13 +108,22 @@ mod tests {
         fn commit(&self, _: Vec<Write>) -> Pending<'_, Result<Vec<u64>, StoreError>> {
             let failure = match &self.0 {
                 StoreError::Failed(why) => StoreError::Failed(why.clone()),
+                StoreError::Unknown { why } => StoreError::Unknown { why: why.clone() },
                 _ => StoreError::Conflict { key: "a".to_owned() },
             };
             Box::pin(std::future::ready(Err(failure)))
         }
 
-        fn watch(&self) -> broadcast::Receiver<Changed> {
+        fn watch(&self) -> broadcast::Receiver<Told> {
             broadcast::channel(1).1
+        }
+
+        fn freshness(&self) -> watch::Receiver<Freshness> {
+            Freshness::always()
+        }
+
+        fn is_shared(&self) -> bool {
+            false
         }
     }
 
@@ -118,6 +135,9 @@ mod tests {
         assert!(broken.commit(put()).await.is_err());
         assert_eq!(readiness.faults(), [("store".to_owned(), "no disk".to_owned())]);
         assert_eq!((broken.commits.value(), broken.failures.value()), (0, 1));
+        let lost = Measured::new(Arc::new(Failing(StoreError::Unknown { why: "no answer".to_owned() })), &registry, &readiness);
+        assert!(lost.commit(put()).await.is_err());
+        assert_eq!(readiness.faults(), [("store".to_owned(), "no answer".to_owned())]);
         let sound = Measured::new(open(Engine::Memory).await.expect("opens"), &Registry::new(), &readiness);
         sound.commit(put()).await.expect("it is absent");
         assert_eq!(readiness.faults(), []);

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
-use super::{Backend, Changed, Expect, Pending, StoreError, Stored, Write};
+use super::{Backend, Changed, Expect, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
 
-/// How many changes a follower may lag behind.
+/// How many commits a follower may lag behind.
 const WATCH_CAPACITY: usize = 1024;
 
 /// A store in memory.
 pub(super) struct Memory {
     map: Mutex<Map>,
-    changes: broadcast::Sender<Changed>,
+    told: broadcast::Sender<Told>,
+    is_shared: bool,
 }
 
 #[derive(Default)]
@@ -25,8 +26,9 @@ struct Map {
 }
 
 impl Memory {
-    pub(super) fn new() -> Self {
-        Self { map: Mutex::default(), changes: broadcast::Sender::new(WATCH_CAPACITY) }
+    /// `is_shared`: whether it says that others write.
+    pub(super) fn new(is_shared: bool) -> Self {
+        Self { map: Mutex::default(), told: broadcast::Sender::new(WATCH_CAPACITY), is_shared }
     }
 
     /// A panic elsewhere cannot have left the map half changed: it changes only in a commit, where
@@ -41,11 +43,9 @@ impl Memory {
         map.revision += 1;
         let revision = map.revision;
         let puts = writes.iter().filter(|write| matches!(write, Write::Put { .. })).count();
-        for write in writes {
-            let changed = map.carry_out(write, revision);
-            // Nobody listening is no fault.
-            let _ = self.changes.send(changed);
-        }
+        let changes = writes.into_iter().map(|write| map.carry_out(write, revision)).collect();
+        // Nobody listening is no fault.
+        let _ = self.told.send(Told::Commit { revision, changes });
         Ok(vec![revision; puts])
     }
 }
@@ -81,11 +81,11 @@ impl Map {
 }
 
 impl Backend for Memory {
-    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Loaded, StoreError>> {
         let map = self.map();
         let wanted = map.keys.iter().filter(|(key, _)| prefixes.iter().any(|prefix| key.starts_with(prefix)));
-        let found: Vec<_> = wanted.map(stored).collect();
-        Box::pin(std::future::ready(Ok(found)))
+        let loaded = Loaded { revision: map.revision, stored: wanted.map(stored).collect() };
+        Box::pin(std::future::ready(Ok(loaded)))
     }
 
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
@@ -105,7 +105,15 @@ impl Backend for Memory {
         Box::pin(async move { self.commit_now(writes) })
     }
 
-    fn watch(&self) -> broadcast::Receiver<Changed> {
-        self.changes.subscribe()
+    fn watch(&self) -> broadcast::Receiver<Told> {
+        self.told.subscribe()
+    }
+
+    fn freshness(&self) -> watch::Receiver<Freshness> {
+        Freshness::always()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.is_shared
     }
 }

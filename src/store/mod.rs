@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::metrics::Registry;
 use crate::readiness::Readiness;
 
-pub use backend::{Backend, Changed, Expect, Pending, StoreError, Stored, Write};
+pub use backend::{Backend, Changed, Expect, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
 pub use leased::{Lease, LetGo, lease};
 
 /// Which engine, and what it needs to know.
@@ -26,13 +26,16 @@ pub enum Engine {
     },
     /// This process's memory: gone when it ends.
     Memory,
+    /// The same, which says of itself that others write too: for many ledgers over one store in a test.
+    SharedMemory,
 }
 
 /// Opens a store.
 pub async fn open(engine: Engine) -> Result<Arc<dyn Backend>, StoreError> {
     match engine {
         Engine::Sled { directory } => Ok(Arc::new(sled::Sled::open(directory).await?)),
-        Engine::Memory => Ok(Arc::new(memory::Memory::new())),
+        Engine::Memory => Ok(Arc::new(memory::Memory::new(false))),
+        Engine::SharedMemory => Ok(Arc::new(memory::Memory::new(true))),
     }
 }
 

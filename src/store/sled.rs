@@ -29,26 +29,26 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use sled::transaction::TransactionError;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::files::{Files, damaged};
-use self::rows::{commit, page, read};
-use super::{Backend, Changed, Pending, StoreError, Stored, Write};
+use self::rows::{REVISION, commit, page, read, version};
+use super::{Backend, Changed, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
 
 /// Commits that may wait for the thread; more wait before they are handed over.
 const QUEUE: usize = 64;
-/// How many changes a follower may lag behind.
-const WATCH_CAPACITY: usize = 1024;
+/// How many commits a follower may lag behind.
+pub(super) const WATCH_CAPACITY: usize = 1024;
 
 /// A store of files.
 pub(super) struct Sled {
     jobs: Option<mpsc::Sender<Job>>,
-    changes: broadcast::Sender<Changed>,
+    told: broadcast::Sender<Told>,
     owner: Option<JoinHandle<()>>,
 }
 
 enum Job {
-    Load(Vec<String>, oneshot::Sender<Result<Vec<Stored>, StoreError>>),
+    Load(Vec<String>, oneshot::Sender<Result<Loaded, StoreError>>),
     Page(String, Option<String>, usize, oneshot::Sender<Result<Vec<Stored>, StoreError>>),
     Read(String, oneshot::Sender<Result<Option<Stored>, StoreError>>),
     Commit(Vec<Write>, oneshot::Sender<Result<Vec<u64>, StoreError>>),
@@ -58,28 +58,27 @@ impl Sled {
     /// Opens, and makes where absent, the store below `directory`.
     pub(super) async fn open(directory: PathBuf) -> Result<Self, StoreError> {
         let lock = hold(&directory)?;
-        Self::open_held(directory, lock).await
+        Self::open_held(directory, lock, broadcast::Sender::new(WATCH_CAPACITY)).await
     }
 
-    /// The same by whoever holds its lock.
-    pub(super) async fn open_held(directory: PathBuf, lock: File) -> Result<Self, StoreError> {
+    /// The same by whoever holds its lock, and has those who follow.
+    pub(super) async fn open_held(directory: PathBuf, lock: File, told: broadcast::Sender<Told>) -> Result<Self, StoreError> {
         let (jobs, waiting) = mpsc::channel(QUEUE);
-        let changes = broadcast::Sender::new(WATCH_CAPACITY);
         let (opened, outcome) = oneshot::channel();
-        let told = changes.clone();
+        let telling = told.clone();
         let place = directory.display().to_string();
         let owner = thread::Builder::new().name("store".to_owned()).spawn(move || match Files::open(&directory, lock) {
             Ok(files) => {
                 // Whoever asked may have gone away; then the queue is closed already.
                 let _ = opened.send(Ok(()));
-                Owner { files, changes: told, broken: None }.run(waiting);
+                Owner { files, told: telling, broken: None }.run(waiting);
             }
             Err(error) => drop(opened.send(Err(error))),
         });
         let owner = owner.map_err(|error| StoreError::Failed(format!("the store's thread cannot be started: {error}")))?;
         // sled panics on some damage; then the sender is dropped.
         outcome.await.unwrap_or_else(|_| Err(damaged(&place, "its files do not make sense to sled")))?;
-        Ok(Self { jobs: Some(jobs), changes, owner: Some(owner) })
+        Ok(Self { jobs: Some(jobs), told, owner: Some(owner) })
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job) -> Result<T, StoreError> {
@@ -92,7 +91,7 @@ impl Sled {
 }
 
 impl Backend for Sled {
-    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Loaded, StoreError>> {
         let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
         Box::pin(self.ask(|answer| Job::Load(prefixes, answer)))
     }
@@ -111,8 +110,16 @@ impl Backend for Sled {
         Box::pin(self.ask(|answer| Job::Commit(writes, answer)))
     }
 
-    fn watch(&self) -> broadcast::Receiver<Changed> {
-        self.changes.subscribe()
+    fn watch(&self) -> broadcast::Receiver<Told> {
+        self.told.subscribe()
+    }
+
+    fn freshness(&self) -> watch::Receiver<Freshness> {
+        Freshness::always()
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 }
 
@@ -142,7 +149,7 @@ pub(super) async fn replace(directory: PathBuf, stored: Vec<Stored>) -> Result<O
 /// The thread that owns the files.
 struct Owner {
     files: Files,
-    changes: broadcast::Sender<Changed>,
+    told: broadcast::Sender<Told>,
     /// Why nothing can be written any more. After a failed fsync nobody knows what the disk holds.
     broken: Option<String>,
 }
@@ -184,12 +191,14 @@ impl Owner {
     }
 
     /// Nothing is written meanwhile: this thread alone does that.
-    fn load(&self, mut prefixes: Vec<String>) -> Result<Vec<Stored>, StoreError> {
+    fn load(&self, mut prefixes: Vec<String>) -> Result<Loaded, StoreError> {
         prefixes.sort();
         // One that begins with another adds nothing.
         prefixes.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
         let found: Result<Vec<_>, _> = prefixes.iter().map(|prefix| page(&self.files.db, prefix, None, usize::MAX)).collect();
-        Ok(found?.into_iter().flatten().collect())
+        let revision =
+            self.files.db.get(REVISION).map_err(|error| StoreError::Failed(format!("the store cannot be read: {error}")))?;
+        Ok(Loaded { revision: version(revision), stored: found?.into_iter().flatten().collect() })
     }
 
     fn carry_out(&mut self, writes: &[Write]) -> Result<u64, StoreError> {
@@ -217,19 +226,15 @@ impl Owner {
     }
 
     fn tell(&self, writes: Vec<Write>, revision: u64) -> Vec<u64> {
-        let mut versions = Vec::new();
-        for write in writes {
-            let changed = match write {
-                Write::Put { key, bytes, .. } => {
-                    versions.push(revision);
-                    Changed { key, now: Some((revision, bytes)) }
-                }
-                Write::Remove { key, .. } => Changed { key, now: None },
-            };
-            // Nobody listening is no fault.
-            let _ = self.changes.send(changed);
-        }
-        versions
+        let changed = |write| match write {
+            Write::Put { key, bytes, .. } => Changed { key, now: Some((revision, bytes)) },
+            Write::Remove { key, .. } => Changed { key, now: None },
+        };
+        let changes: Vec<Changed> = writes.into_iter().map(changed).collect();
+        let puts = changes.iter().filter(|changed| changed.now.is_some()).count();
+        // Nobody listening is no fault.
+        let _ = self.told.send(Told::Commit { revision, changes });
+        vec![revision; puts]
     }
 
     fn break_with(&mut self, error: &str) -> String {

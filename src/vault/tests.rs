@@ -8,7 +8,7 @@ use super::*;
 use crate::inject::Absence;
 use crate::seal::{KeyEncryptionKey, Sealer, digest};
 use crate::secret::DomainPattern;
-use crate::store::{self, Backend, Changed, Engine, Pending, StoreError, Stored, Write};
+use crate::store::{self, Backend, Engine, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
 
 fn home() -> OrganizationName {
     OrganizationName::default()
@@ -362,7 +362,7 @@ async fn a_write_whose_caller_went_away_still_ends_as_one() {
 struct Full(Arc<dyn Backend>);
 
 impl Backend for Full {
-    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Loaded, StoreError>> {
         self.0.load(prefixes)
     }
 
@@ -378,8 +378,16 @@ impl Backend for Full {
         Box::pin(std::future::ready(Err(StoreError::Failed("no space left on device".to_owned()))))
     }
 
-    fn watch(&self) -> tokio::sync::broadcast::Receiver<Changed> {
+    fn watch(&self) -> tokio::sync::broadcast::Receiver<Told> {
         self.0.watch()
+    }
+
+    fn freshness(&self) -> tokio::sync::watch::Receiver<Freshness> {
+        self.0.freshness()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
     }
 }
 

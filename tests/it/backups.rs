@@ -175,7 +175,7 @@ async fn what_was_damaged_when_the_backup_was_made_is_named_and_restored_only_wh
     {
         let engine = subrosa::store::Engine::Sled { directory: world.proxy.path("data") };
         let store = subrosa::store::open(engine).await.expect("nobody holds it");
-        let mut stored = store.load(&["record/secret/"]).await.expect("loads").remove(0);
+        let mut stored = store.load(&["record/secret/"]).await.expect("loads").stored.remove(0);
         *stored.bytes.last_mut().expect("some") ^= 1;
         let expect = subrosa::store::Expect::Version(stored.version);
         store.commit(vec![subrosa::store::Write::Put { key: stored.key, expect, bytes: stored.bytes }]).await.expect("commits");

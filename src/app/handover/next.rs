@@ -19,7 +19,7 @@ use crate::drain::Drain;
 use crate::ledger;
 use crate::serve::passing::{Receiving, Sending};
 use crate::serve::{self, passing};
-use crate::store::Changed;
+use crate::store::{Changed, Told};
 
 /// How long the former server may take for a step.
 const STEP: Duration = Duration::from_secs(30);
@@ -105,7 +105,7 @@ impl Predecessor {
     }
 
     /// Keeps what the former server records still, and tells it what is changed here, until it has ended.
-    pub(in crate::app) fn look_after(self, rooms: &Arc<Rooms>, changes: Receiver<Changed>, drain: &Drain) {
+    pub(in crate::app) fn look_after(self, rooms: &Arc<Rooms>, changes: Receiver<Told>, drain: &Drain) {
         let Self { sending, mut receiving, .. } = self;
         let telling = tokio::spawn(tell(sending, changes));
         let (rooms, busy) = (Arc::clone(rooms), drain.busy());
@@ -133,19 +133,26 @@ impl Predecessor {
 }
 
 /// Tells the former server what is changed here, so that it rules there as well.
-async fn tell(sending: Sending, mut changes: Receiver<Changed>) {
+async fn tell(sending: Sending, mut told: Receiver<Told>) {
     loop {
-        let message = match changes.recv().await {
-            Ok(Changed { key, .. }) if !ledger::is_record(&key) => continue,
-            Ok(Changed { key, now }) => FromNext::Changed { key, now: now.map(|(_, bytes)| BASE64_STANDARD.encode(bytes)) },
-            Err(RecvError::Lagged(_)) => FromNext::Lost,
+        let messages = match told.recv().await {
+            Ok(Told::Commit { changes, .. }) => changes.into_iter().filter_map(message).collect(),
+            Ok(Told::LoadAgain) | Err(RecvError::Lagged(_)) => vec![FromNext::Lost],
             Err(RecvError::Closed) => return,
         };
-        // It may have ended.
-        if sending.send(&message, &[]).await.is_err() {
-            return;
+        for message in messages {
+            // It may have ended.
+            if sending.send(&message, &[]).await.is_err() {
+                return;
+            }
         }
     }
+}
+
+/// A change of a record; what belongs to records is of no use there.
+fn message(Changed { key, now }: Changed) -> Option<FromNext> {
+    let now = now.map(|(_, bytes)| BASE64_STANDARD.encode(bytes));
+    ledger::is_record(&key).then_some(FromNext::Changed { key, now })
 }
 
 async fn heard(receiving: &mut Receiving) -> Result<FromFormer, AppError> {

@@ -29,7 +29,7 @@ struct Fickle {
 }
 
 impl Backend for Fickle {
-    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Vec<Stored>, StoreError>> {
+    fn load(&self, prefixes: &[&str]) -> Pending<'_, Result<Loaded, StoreError>> {
         self.store.load(prefixes)
     }
 
@@ -55,8 +55,16 @@ impl Backend for Fickle {
         })
     }
 
-    fn watch(&self) -> tokio::sync::broadcast::Receiver<Changed> {
+    fn watch(&self) -> tokio::sync::broadcast::Receiver<Told> {
         self.store.watch()
+    }
+
+    fn freshness(&self) -> tokio::sync::watch::Receiver<Freshness> {
+        self.store.freshness()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.store.is_shared()
     }
 }
 

@@ -99,7 +99,7 @@ async fn whichever_byte_is_changed_nothing_wrong_comes_out_and_nothing_is_silent
 async fn whichever_byte_of_what_is_sealed_is_changed_it_is_told_or_nothing_opens() {
     let place = tempfile::tempdir().expect("a directory");
     small_store(place.path()).await;
-    let sound = open_sled(place.path()).await.expect("opens").load(&[""]).await.expect("loads");
+    let sound = open_sled(place.path()).await.expect("opens").load(&[""]).await.expect("loads").stored;
     let bytes: Vec<(usize, usize)> =
         sound.iter().enumerate().flat_map(|(entry, stored)| (0..stored.bytes.len()).map(move |offset| (entry, offset))).collect();
     let chance = &mut Chance::new();

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use subrosa::store::{Backend, Changed, Expect, StoreError, Stored, Write};
+use subrosa::store::{Backend, Changed, Expect, Freshness, StoreError, Stored, Told, Write};
+use tokio::sync::broadcast::Receiver;
 
 use super::{open_memory, open_sled};
 
@@ -23,13 +24,14 @@ async fn keeps_the_contract(store: Arc<dyn Backend>) {
     is_whole_or_not_at_all(&*store).await;
     never_gives_a_version_twice(&*store).await;
     keeps_bytes_of_any_length(&*store).await;
-    tells_every_change_in_order(&*store).await;
+    tells_every_commit_whole_and_in_order(&*store).await;
+    says_which_commits_were_loaded(&*store).await;
     is_gone_through_by_prefix_and_in_pages(&*store).await;
     lets_one_of_many_win(store.clone()).await;
 }
 
 async fn starts_empty_and_gives_back_what_was_put(store: &dyn Backend) {
-    assert_eq!(store.load(&[""]).await.expect("loads"), []);
+    assert_eq!(store.load(&[""]).await.expect("loads").stored, []);
     let versions = store.commit(vec![put("a/1", Expect::Absent, b"one"), put("a/2", Expect::Absent, b"two")]).await;
     let versions = versions.expect("commits");
     assert_eq!(versions.len(), 2);
@@ -96,16 +98,62 @@ async fn keeps_bytes_of_any_length(store: &dyn Backend) {
     }
 }
 
-async fn tells_every_change_in_order(store: &dyn Backend) {
-    let mut changes = store.watch();
+async fn tells_every_commit_whole_and_in_order(store: &dyn Backend) {
+    let mut told = store.watch();
+    let before = store.load(&[]).await.expect("loads").revision;
     let one = store.commit(vec![put("e", Expect::Absent, b"1"), put("f", Expect::Absent, b"2")]).await.expect("commits");
     let refused = store.commit(vec![put("e", Expect::Absent, b"9")]).await;
     assert!(refused.is_err());
-    store.commit(vec![remove("e", one[0])]).await.expect("removes");
-    for (key, now) in [("e", Some((one[0], b"1".to_vec()))), ("f", Some((one[1], b"2".to_vec()))), ("e", None)] {
-        assert_eq!(changes.recv().await.expect("a change"), Changed { key: key.to_owned(), now });
+    let two = [put("f", Expect::Version(one[1]), b"3"), remove("e", one[0]), put("d2", Expect::Absent, b"4")];
+    let two = store.commit(two.to_vec()).await.expect("commits");
+    store.commit(vec![remove("f", two[0])]).await.expect("removes");
+    let changed = |key: &str, now: Option<(u64, &[u8])>| Changed {
+        key: key.to_owned(),
+        now: now.map(|(version, bytes)| (version, bytes.to_vec())),
+    };
+    let expected = [
+        vec![changed("e", Some((one[0], b"1"))), changed("f", Some((one[1], b"2")))],
+        vec![changed("f", Some((two[0], b"3"))), changed("e", None), changed("d2", Some((two[1], b"4")))],
+        vec![changed("f", None)],
+    ];
+    let mut last = before;
+    for expected in expected {
+        let (revision, changes) = next_commit(&mut told, before).await;
+        assert_eq!(changes, expected);
+        assert!(revision > last && changes.iter().filter_map(|changed| changed.now.as_ref()).all(|now| now.0 == revision));
+        last = revision;
     }
-    assert!(changes.try_recv().is_err(), "a refused commit is no change");
+    assert!(told.try_recv().is_err(), "a refused commit is no change");
+}
+
+/// The next commit behind `revision`: an engine may tell of one later than whoever made it heard of its success.
+async fn next_commit(told: &mut Receiver<Told>, revision: u64) -> (u64, Vec<Changed>) {
+    loop {
+        match told.recv().await.expect("a commit") {
+            Told::Commit { revision: told, changes } if told > revision => return (told, changes),
+            Told::Commit { .. } => {}
+            Told::LoadAgain => panic!("nothing was missed"),
+        }
+    }
+}
+
+/// Whoever subscribes first and loads then, and skips what is loaded, has everything once.
+async fn says_which_commits_were_loaded(store: &dyn Backend) {
+    let mut told = store.watch();
+    let earlier = store.load(&[]).await.expect("loads").revision;
+    let before = store.commit(vec![put("l", Expect::Absent, b"1")]).await.expect("commits")[0];
+    let loaded = store.load(&["l"]).await.expect("loads");
+    assert!(loaded.revision >= before);
+    assert_eq!(loaded.stored, [stored("l", before, b"1")]);
+    let after = store.commit(vec![put("l", Expect::Version(before), b"2")]).await.expect("commits")[0];
+    for expected in [before, after] {
+        let (revision, _) = next_commit(&mut told, earlier).await;
+        assert_eq!((revision, revision <= loaded.revision), (expected, expected == before));
+    }
+    store.commit(vec![remove("l", after)]).await.expect("removes");
+    let loaded = store.load(&["l"]).await.expect("loads");
+    assert!(loaded.revision > after && loaded.stored.is_empty(), "a removal is a commit too");
+    assert_eq!(*store.freshness().borrow(), Freshness::Current);
 }
 
 async fn is_gone_through_by_prefix_and_in_pages(store: &dyn Backend) {
@@ -118,9 +166,11 @@ async fn is_gone_through_by_prefix_and_in_pages(store: &dyn Backend) {
     let keys = |found: Result<Vec<Stored>, StoreError>| -> Vec<String> {
         found.expect("reads").into_iter().map(|stored| stored.key).collect()
     };
-    assert_eq!(keys(store.load(&["p/"]).await), ["p/1", "p/2", "p/20", "p/3"]);
-    assert_eq!(keys(store.load(&["q", "p/2", "p/20", "nothing"]).await), ["p/2", "p/20", "q"]);
-    assert_eq!(keys(store.load(&[]).await), [""; 0]);
+    for (prefixes, expected) in
+        [(&["p/"][..], &["p/1", "p/2", "p/20", "p/3"][..]), (&["q", "p/2", "p/20", "nothing"], &["p/2", "p/20", "q"]), (&[], &[])]
+    {
+        assert_eq!(keys(store.load(prefixes).await.map(|loaded| loaded.stored)), expected);
+    }
     for (after, limit, expected) in [
         (None, 2, &["p/1", "p/2"][..]),
         (Some("p/2"), 2, &["p/20", "p/3"]),
@@ -196,7 +246,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn all(store: &dyn Backend) -> Vec<Stored> {
-    let mut all = store.load(&[""]).await.expect("loads");
+    let mut all = store.load(&[""]).await.expect("loads").stored;
     all.sort_by(|one, other| one.key.cmp(&other.key));
     all
 }

@@ -329,7 +329,7 @@ async fn a_snapshot_left_half_made_does_not_keep_the_store_from_opening() {
     assert!(naked.is_err(), "sled has learned to open these: the cure can go");
     drop(naked);
     let store = open_sled(directory.path()).await.expect("opens");
-    assert_eq!(store.load(&[""]).await.expect("loads").len(), 1);
+    assert_eq!(store.load(&[""]).await.expect("loads").stored.len(), 1);
 }
 
 #[tokio::test]
@@ -394,11 +394,11 @@ async fn a_store_that_lacks_something_acknowledged_is_refused_and_kept() {
                 fs::remove_dir_all(crashed.join("store")).expect("removed");
                 copied(&live.join("store"), &crashed.join("store"));
                 let mended = open_sled(&crashed).await.expect("mended");
-                assert_eq!(mended.load(&[""]).await.expect("read").len(), 7);
+                assert_eq!(mended.load(&[""]).await.expect("read").stored.len(), 7);
                 assert!(!crashed.join("store.opening").exists());
             }
             // The byte meant nothing: padding, or what was written anew elsewhere.
-            Ok(opened) => assert_eq!(opened.load(&[""]).await.expect("read").len(), 7, "{offset}"),
+            Ok(opened) => assert_eq!(opened.load(&[""]).await.expect("read").stored.len(), 7, "{offset}"),
         }
     }
     let emptied = place.path().join("emptied");

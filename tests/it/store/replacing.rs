@@ -40,7 +40,7 @@ async fn a_restored_store_that_does_not_open_is_refused_and_not_begun_anew() {
         fs::remove_dir(&settings).expect("removed");
         fs::write(&settings, sound).expect("written");
         let opened = open_sled(place.path()).await.expect("mended");
-        assert_eq!(opened.load(&[""]).await.expect("read")[0].bytes, b"restored");
+        assert_eq!(opened.load(&[""]).await.expect("read").stored[0].bytes, b"restored");
     }
 }
 
@@ -71,5 +71,5 @@ async fn what_fails_once_the_new_store_is_in_place_is_not_told_as_if_nothing_had
     assert!(said.contains("was replaced by the one that is restored") && said.contains(&kept[0].display().to_string()), "{said}");
     assert!(!said.contains("as it was") && kept[0].join("store/db").exists(), "{said}");
     let opened = open_sled(place.path()).await.expect("opens");
-    assert_eq!(opened.load(&[""]).await.expect("read")[0].bytes, b"restored");
+    assert_eq!(opened.load(&[""]).await.expect("read").stored[0].bytes, b"restored");
 }

@@ -19,7 +19,7 @@ use super::{ledger, name, new_secret, open_memory, open_sled, organization, seal
 type Files = BTreeMap<String, Vec<u8>>;
 
 async fn files(backend: &Arc<dyn Backend>) -> Files {
-    backend.load(&[""]).await.expect("loads").into_iter().map(|stored| (stored.key, stored.bytes)).collect()
+    backend.load(&[""]).await.expect("loads").stored.into_iter().map(|stored| (stored.key, stored.bytes)).collect()
 }
 
 /// A store that holds exactly `files`.
