@@ -5,7 +5,7 @@
 //! written in the same commit as the record, so that one that is missing, old or brought back is
 //! noticed, and a write costs a 256th of what a list in one piece would.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -15,8 +15,10 @@ use super::record::RecordKey;
 use super::{LedgerError, SealError, Sealer};
 use crate::seal::Envelope;
 
-/// Where the root lies, and what the keys of the pages begin with.
+/// Where the root lies.
 pub(super) const KEY: &str = "manifest";
+/// What the keys of the pages begin with.
+pub(super) const PAGES: &str = "manifest/";
 const FORMAT: u32 = 1;
 const ROOT: &str = "manifest";
 const PAGE: &str = "manifest page";
@@ -75,15 +77,73 @@ impl Manifest {
     /// Opens the manifest, or says in one sentence why the store as a whole cannot be used. `stored` has
     /// what lies under a key.
     pub(super) fn open<'a>(sealer: &Sealer, root: &[u8], stored: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, LedgerError> {
-        let root: StoredRoot = opened(sealer, root)?;
-        if root.format != FORMAT || root.kind != ROOT {
-            return Err(misplaced());
-        }
+        let root = StoredRoot::open(sealer, root)?;
         let pages = root.pages.into_iter().map(|(name, revision)| {
             let bytes = stored(&page_key(&name)).ok_or_else(|| broken(format!("its page {name} is missing")))?;
             Page::open(sealer, bytes, &name, revision).map(|page| (name, Arc::new(page)))
         });
         Ok(Self { revision: root.revision, pages: pages.collect::<Result<_, _>>()? })
+    }
+
+    /// The manifest that follows this one, by a root that was written and what was written with it. What was not written is
+    /// as it was.
+    pub(super) fn followed_by<'a>(
+        &self,
+        sealer: &Sealer,
+        root: &[u8],
+        put: impl Fn(&str) -> Option<&'a [u8]>,
+    ) -> Result<Self, LedgerError> {
+        let root = StoredRoot::open(sealer, root)?;
+        let pages = root.pages.into_iter().map(|(name, revision)| {
+            let known = self.pages.get(&name).filter(|known| known.revision == revision);
+            let page = match (put(&page_key(&name)), known) {
+                (Some(bytes), _) => Arc::new(Page::open(sealer, bytes, &name, revision)?),
+                (None, Some(known)) => Arc::clone(known),
+                (None, None) => return Err(broken(format!("its page {name} was not written with it"))),
+            };
+            Ok((name, page))
+        });
+        let next = Self { revision: root.revision, pages: pages.collect::<Result<_, _>>()? };
+        self.check_follows(&next)?;
+        Ok(next)
+    }
+
+    /// That `next` is this one, or a later one.
+    pub(super) fn check_follows(&self, next: &Self) -> Result<(), LedgerError> {
+        if next.revision > self.revision || next == self {
+            return Ok(());
+        }
+        let (known, found) = (self.revision, next.revision);
+        Err(broken(format!(
+            "it is revision {found}, and revision {known} was there: it was set back. If a backup was restored, restart subrosa"
+        )))
+    }
+
+    /// That what was written in the place of a page is the page, sealed anew.
+    pub(super) fn check_renewal(&self, sealer: &Sealer, name: &str, envelope: &[u8]) -> Result<(), LedgerError> {
+        let known = self.pages.get(name).ok_or_else(|| broken(format!("its page {name} is not listed")))?;
+        let page = Page::open(sealer, envelope, name, known.revision)?;
+        if page == **known { Ok(()) } else { Err(broken(format!("its page {name} was changed without it"))) }
+    }
+
+    /// The line of a record.
+    pub(super) fn line(&self, key: &str) -> Option<&Line> {
+        let id = key.rsplit('/').next().unwrap_or_default();
+        self.pages.get(page_of(id))?.records.get(key)
+    }
+
+    /// The keys of records that are listed otherwise in `next`.
+    pub(super) fn lines_that_differ(&self, next: &Self) -> BTreeSet<String> {
+        let none = Arc::default();
+        let mut differ = BTreeSet::new();
+        for name in self.pages.keys().chain(next.pages.keys()).collect::<BTreeSet<_>>() {
+            let (before, after) = (self.pages.get(name).unwrap_or(&none), next.pages.get(name).unwrap_or(&none));
+            if !Arc::ptr_eq(before, after) {
+                let keys = before.records.keys().chain(after.records.keys());
+                differ.extend(keys.filter(|key| before.records.get(*key) != after.records.get(*key)).cloned());
+            }
+        }
+        differ
     }
 
     /// The envelope of the root.
@@ -96,7 +156,7 @@ impl Manifest {
     /// The manifest after one record was put at a revision, or removed.
     pub(super) fn with(&self, sealer: &Sealer, key: &RecordKey, line: Option<Line>) -> Result<Next, SealError> {
         let mut manifest = Self { revision: self.revision + 1, ..self.clone() };
-        let name = key.id.get(..DIGITS).unwrap_or(&key.id).to_owned();
+        let name = page_of(&key.id).to_owned();
         let page = Arc::make_mut(manifest.pages.entry(name.clone()).or_default());
         page.revision += 1;
         match line {
@@ -135,8 +195,20 @@ impl Page {
     }
 }
 
+impl StoredRoot {
+    fn open(sealer: &Sealer, envelope: &[u8]) -> Result<Self, LedgerError> {
+        let root: Self = opened(sealer, envelope)?;
+        if root.format == FORMAT && root.kind == ROOT { Ok(root) } else { Err(misplaced()) }
+    }
+}
+
+/// The page on which a record stands.
+fn page_of(id: &str) -> &str {
+    id.get(..DIGITS).unwrap_or(id)
+}
+
 fn page_key(name: &str) -> String {
-    format!("{KEY}/{name}")
+    format!("{PAGES}{name}")
 }
 
 /// What an envelope's header says, once it has authenticated.

@@ -8,29 +8,36 @@
 //! (A whole store set back to an older whole is not noticed: KNOWN GAP.)
 //!
 //! Readers keep a replica of their own and follow the ledger: a change reaches every follower, in
-//! order, before the writer hears of its success. Changes that another process makes in a shared
-//! store are not followed yet; an engine says whether it is shared.
+//! order, before the writer hears of its success. In a shared store the ledger follows what other processes write
+//! (`following`), held against the manifest in the same way; and a write depends on nothing having been written that the
+//! ledger does not know, so all writes of all processes are as if they came one after the other.
 
+mod book;
+mod following;
 mod manifest;
 mod names;
 mod open;
+mod others;
 mod record;
 mod renewal;
+#[cfg(test)]
+mod tests;
+mod writing;
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::AbortHandle;
 
+pub use following::Standing;
 pub use record::{Draft, Entry, Faulty, Header, Kind, Record, RecordKey};
 pub use renewal::Renewed;
 
 use crate::seal::{KeyId, SealError, Sealer};
 use crate::secret::{OrganizationName, SecretValue};
-use crate::store::{Backend, Expect, StoreError, Write};
-use manifest::{Manifest, Next};
-use names::Names;
+use crate::store::{Backend, Freshness, StoreError};
+use book::Book;
 
 /// Why the ledger cannot be opened, or did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +67,15 @@ pub enum LedgerError {
     /// The record is not at the revision expected.
     #[error("the record was changed or removed meanwhile")]
     Stale,
+    /// What the change was to depend on does not hold any more.
+    #[error("what this depends on was changed meanwhile")]
+    Unmet,
+    /// What other processes write cannot be followed, so nothing is written.
+    #[error("nothing can be changed, as what is stored cannot be followed: {why}")]
+    Astray {
+        /// Why.
+        why: String,
+    },
     /// It cannot be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -90,10 +106,16 @@ pub trait Follower: Send + Sync {
 /// Tells the time; the system's clock, except in tests.
 pub type Clock = fn() -> SystemTime;
 
+/// What a change depends on beside its own record. It is asked when nothing can change any more that followers of the ledger
+/// know; it may not call the ledger.
+pub type Condition = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// The sealed records of a store.
 pub struct Ledger {
     inner: Arc<Inner>,
     clock: Clock,
+    /// The task that follows what others write, in a shared store.
+    following: Option<AbortHandle>,
 }
 
 struct Inner {
@@ -102,18 +124,14 @@ struct Inner {
     /// Held by the one writer at work, from its look at the book to its entry there.
     writer: Mutex<()>,
     book: StdMutex<Book>,
-}
-
-/// What the store holds, as last acknowledged.
-struct Book {
-    manifest: Manifest,
-    /// Versions of the store by its keys, the manifest's included.
-    versions: HashMap<String, u64>,
-    entries: BTreeMap<RecordKey, Entry>,
-    /// Envelopes of those that are listed, open, and are of a later version: faulty here, and of use to that.
-    later: BTreeMap<RecordKey, Vec<u8>>,
-    names: Names,
-    followers: Vec<(Kind, Arc<dyn Follower>)>,
+    /// Whether others write too.
+    is_shared: bool,
+    freshness: watch::Receiver<Freshness>,
+    standing: watch::Sender<Standing>,
+    /// The newest revision in the book.
+    seen: watch::Sender<u64>,
+    /// Has everything loaded again.
+    load: Arc<Notify>,
 }
 
 impl Ledger {
@@ -125,9 +143,37 @@ impl Ledger {
 
     /// The same, telling the time by `clock`.
     pub async fn open_with_clock(backend: Arc<dyn Backend>, sealer: Sealer, clock: Clock) -> Result<Self, LedgerError> {
+        // Before anything is loaded, so that nothing is missed in between.
+        let told = backend.is_shared().then(|| backend.watch());
         let book = open::book(&*backend, &sealer).await?;
-        let inner = Inner { backend, sealer, writer: Mutex::new(()), book: StdMutex::new(book) };
-        Ok(Self { inner: Arc::new(inner), clock })
+        let inner = Arc::new(Inner {
+            is_shared: told.is_some(),
+            freshness: backend.freshness(),
+            standing: watch::Sender::new(Standing::Sound),
+            seen: watch::Sender::new(book.seen),
+            load: Arc::default(),
+            backend,
+            sealer,
+            writer: Mutex::new(()),
+            book: StdMutex::new(book),
+        });
+        let following = told.map(|told| tokio::spawn(following::follow(Arc::downgrade(&inner), told)).abort_handle());
+        Ok(Self { inner, clock, following })
+    }
+
+    /// Whether other processes write too.
+    pub fn is_shared(&self) -> bool {
+        self.inner.is_shared
+    }
+
+    /// Whether what others write is followed; whoever waits is told when that changes.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.inner.standing.subscribe()
+    }
+
+    /// Has everything loaded and authenticated again, soon: a key was given that was missing.
+    pub fn load_again(&self) {
+        self.inner.load_soon();
     }
 
     /// Which key everything here is sealed with.
@@ -170,17 +216,40 @@ impl Ledger {
         draft: Draft,
         value: Option<&SecretValue>,
     ) -> Result<Arc<Record>, LedgerError> {
+        self.create_if(kind, organization, draft, value, None).await
+    }
+
+    /// The same, if `condition` holds at that moment.
+    pub async fn create_if(
+        &self,
+        kind: Kind,
+        organization: &OrganizationName,
+        draft: Draft,
+        value: Option<&SecretValue>,
+        condition: Option<Condition>,
+    ) -> Result<Arc<Record>, LedgerError> {
         let (key, header) = self.begin(kind, organization, draft)?;
         let bytes = header.to_bytes();
         let envelope = match value {
             Some(value) => self.inner.sealer.seal_value(&bytes, value)?,
             None => self.inner.sealer.seal_metadata(&bytes)?,
         };
-        self.put(Record { key, header, envelope }, None).await
+        self.put(Record { key, header, envelope }, None, condition).await
     }
 
     /// Seals the next revision of `current` and stores it in its place, if it is still current.
     pub async fn replace(&self, current: &Record, draft: Draft, payload: Payload<'_>) -> Result<Arc<Record>, LedgerError> {
+        self.replace_if(current, draft, payload, None).await
+    }
+
+    /// The same, if `condition` holds at that moment.
+    pub async fn replace_if(
+        &self,
+        current: &Record,
+        draft: Draft,
+        payload: Payload<'_>,
+        condition: Option<Condition>,
+    ) -> Result<Arc<Record>, LedgerError> {
         let header = current.header.changed(draft, self.now());
         let bytes = header.to_bytes();
         let sealer = &self.inner.sealer;
@@ -190,13 +259,23 @@ impl Ledger {
             Payload::Unchanged => sealer.reseal(&current.envelope, &bytes)?,
         };
         let record = Record { key: current.key.clone(), header, envelope };
-        self.put(record, Some(current.header.revision)).await
+        self.put(record, Some(current.header.revision), condition).await
     }
 
     /// Removes what lies at `key`, sound or not; a sound record only at `revision`, where given.
     pub async fn remove(&self, key: &RecordKey, revision: Option<u64>) -> Result<(), LedgerError> {
+        self.remove_if(key, revision, None).await
+    }
+
+    /// The same, if `condition` holds at that moment.
+    pub async fn remove_if(
+        &self,
+        key: &RecordKey,
+        revision: Option<u64>,
+        condition: Option<Condition>,
+    ) -> Result<(), LedgerError> {
         let (inner, key) = (self.inner.clone(), key.clone());
-        finish(async move { inner.remove(key, revision).await }).await
+        finish(async move { inner.remove(key, revision, condition).await }).await
     }
 
     /// Seals a record that is kept in memory only, under a key of this process alone.
@@ -245,14 +324,22 @@ impl Ledger {
         &self.inner.sealer
     }
 
-    async fn put(&self, record: Record, revision: Option<u64>) -> Result<Arc<Record>, LedgerError> {
+    async fn put(&self, record: Record, revision: Option<u64>, condition: Option<Condition>) -> Result<Arc<Record>, LedgerError> {
         let inner = self.inner.clone();
-        finish(async move { inner.put(record, revision).await }).await
+        finish(async move { inner.put(record, revision, condition).await }).await
     }
 
     fn now(&self) -> i64 {
         // A clock before 1970 is wrong in any case.
         (self.clock)().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Some(following) = &self.following {
+            following.abort();
+        }
     }
 }
 
@@ -268,114 +355,11 @@ impl Inner {
         // Nothing panics between two changes that belong together.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn put(&self, mut record: Record, revision: Option<u64>) -> Result<Arc<Record>, LedgerError> {
-        let _one = self.writer.lock().await;
-        if self.sealer.is_former(&record.envelope) {
-            // The key was changed while this waited.
-            record.envelope = self.sealer.renew(&record.envelope)?;
-        }
-        let key = record.key.to_string();
-        let (manifest, writes) = {
-            let book = self.book();
-            book.check_revision(&record.key, revision)?;
-            book.check_name(&record)?;
-            let line = (record.header.revision, record.header.name.clone());
-            let next = book.manifest.with(&self.sealer, &record.key, Some(line))?;
-            book.writes(next, Some(book.put(key, record.envelope.clone())))
-        };
-        let put: Vec<String> = writes.iter().filter_map(put_key).collect();
-        let versions = self.backend.commit(writes).await?;
-        let record = Arc::new(record);
-        let mut book = self.book();
-        book.versions.extend(put.into_iter().zip(versions));
-        book.enter(manifest, &record.key, Some(Entry::Sound(record.clone())));
-        Ok(record)
-    }
-
-    async fn remove(&self, key: RecordKey, revision: Option<u64>) -> Result<(), LedgerError> {
-        let _one = self.writer.lock().await;
-        let text = key.to_string();
-        let (manifest, writes) = {
-            let book = self.book();
-            let entry = book.entries.get(&key).ok_or(LedgerError::Stale)?;
-            if revision.is_some() && entry.revision().is_some() && entry.revision() != revision {
-                return Err(LedgerError::Stale);
-            }
-            // A record that is listed and missing has nothing to remove but its line.
-            let version = book.versions.get(&text);
-            let removal = version.map(|version| Write::Remove { key: text.clone(), version: *version });
-            book.writes(book.manifest.with(&self.sealer, &key, None)?, removal)
-        };
-        let put: Vec<String> = writes.iter().filter_map(put_key).collect();
-        let versions = self.backend.commit(writes).await?;
-        let mut book = self.book();
-        book.versions.remove(&text);
-        book.versions.extend(put.into_iter().zip(versions));
-        book.enter(manifest, &key, None);
-        Ok(())
-    }
 }
 
 /// Whether a record lies at `key` of the store, rather than what belongs to it.
 pub fn is_record(key: &str) -> bool {
     RecordKey::parse(key).is_some()
-}
-
-/// The key of a put.
-fn put_key(write: &Write) -> Option<String> {
-    match write {
-        Write::Put { key, .. } => Some(key.clone()),
-        Write::Remove { .. } => None,
-    }
-}
-
-impl Book {
-    /// A put over what is there now.
-    fn put(&self, key: String, bytes: Vec<u8>) -> Write {
-        let expect = self.versions.get(&key).map_or(Expect::Absent, |version| Expect::Version(*version));
-        Write::Put { key, expect, bytes }
-    }
-
-    /// A change of a record with what it changes of the manifest.
-    fn writes(&self, next: Next, change: Option<Write>) -> (Manifest, Vec<Write>) {
-        let of_manifest = next.envelopes.into_iter().map(|(key, bytes)| self.put(key, bytes));
-        (next.manifest, change.into_iter().chain(of_manifest).collect())
-    }
-
-    fn of_kind(&self, kind: &Kind) -> Vec<Entry> {
-        self.entries.values().filter(|entry| entry.key().kind == *kind).cloned().collect()
-    }
-
-    fn check_revision(&self, key: &RecordKey, revision: Option<u64>) -> Result<(), LedgerError> {
-        let now = self.entries.get(key).and_then(Entry::revision);
-        if now == revision { Ok(()) } else { Err(LedgerError::Stale) }
-    }
-
-    fn check_name(&self, record: &Record) -> Result<(), LedgerError> {
-        let taken = self.names.is_taken(&record.key, &record.header.name);
-        if taken { Err(LedgerError::NameTaken) } else { Ok(()) }
-    }
-
-    fn enter(&mut self, manifest: Manifest, key: &RecordKey, now: Option<Entry>) {
-        self.manifest = manifest;
-        self.hold(key, now);
-    }
-
-    /// Holds what lies at `key` now, and tells the followers first.
-    fn hold(&mut self, key: &RecordKey, now: Option<Entry>) {
-        self.later.remove(key);
-        for (_, follower) in self.followers.iter().filter(|(kind, _)| *kind == key.kind) {
-            follower.changed(key, now.as_ref());
-        }
-        if let Some(before) = self.entries.remove(key) {
-            self.names.free(&before);
-        }
-        if let Some(entry) = now {
-            self.names.hold(&entry);
-            self.entries.insert(key.clone(), entry);
-        }
-    }
 }
 
 /// Carries a write to its end even if whoever asked goes away: otherwise the store would hold

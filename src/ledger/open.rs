@@ -7,41 +7,65 @@ use super::manifest::{self, Line, Manifest};
 use super::names::Names;
 use super::record::{Entry, Faulty, Header, RECORDS, Record, RecordKey};
 use super::{Book, LedgerError};
-use crate::seal::{Envelope, Sealer};
-use crate::store::{Backend, Expect, Stored, Write};
+use crate::seal::{Envelope, SealError, Sealer};
+use crate::store::{Backend, Expect, Loaded, StoreError, Stored, Write};
+
+/// How often a store that is empty is begun: who is not first finds what another has begun.
+const BEGINNINGS: usize = 3;
+/// Why a record is refused that the manifest does not list.
+pub(super) const UNLISTED: &str = "it is not listed: a deleted record was brought back, or one was added";
 
 /// Loads and judges everything that is stored. Writes only into a store that is empty.
 pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book, LedgerError> {
-    let loaded = backend.load(&[manifest::KEY, RECORDS]).await?.stored;
-    let mut stored: HashMap<String, Stored> = loaded.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
+    for _ in 0..BEGINNINGS {
+        match loaded(backend, sealer, |_| None).await {
+            // Whatever else lies there was written by somebody who had a manifest.
+            Err(LedgerError::ManifestMissing) if backend.page("", None, 1).await?.is_empty() => {}
+            outcome => return outcome,
+        }
+        match begin(backend, sealer).await {
+            Err(LedgerError::Store(StoreError::Conflict { .. })) => tracing::debug!("another process has begun the store"),
+            outcome => return outcome,
+        }
+    }
+    Err(LedgerError::ManifestMissing)
+}
+
+/// Loads and judges everything that is stored. `known` is what lay at a key before, if that is known.
+pub(super) async fn loaded(
+    backend: &dyn Backend,
+    sealer: &Sealer,
+    known: impl Fn(&RecordKey) -> Option<Entry> + Send + Sync,
+) -> Result<Book, LedgerError> {
+    let Loaded { revision, stored } = backend.load(&[manifest::KEY, RECORDS]).await?;
+    let mut stored: HashMap<String, Stored> = stored.into_iter().map(|stored| (stored.key.clone(), stored)).collect();
     let manifest = match stored.get(manifest::KEY) {
         Some(root) => Manifest::open(sealer, &root.bytes, |key| Some(stored.get(key)?.bytes.as_slice()))?,
-        // Whatever else lies there was written by somebody who had a manifest.
-        None if backend.page("", None, 1).await?.is_empty() => return begin(backend, sealer).await,
         None => return Err(missing(stored.values(), sealer)),
     };
     let versions = stored.iter().map(|(key, stored)| (key.clone(), stored.version)).collect();
     stored.remove(manifest::KEY);
-    let (mut entries, mut later, mut names) = (BTreeMap::new(), BTreeMap::new(), Names::default());
+    let mut judge = Judge::new(sealer, &known);
+    let (mut entries, mut names) = (BTreeMap::new(), Names::default());
     for (text, line) in manifest.records() {
         // Every line was sealed by this program; one that is no key could be neither read nor removed.
         let Some(key) = RecordKey::parse(text) else {
             return Err(LedgerError::ManifestBroken { reason: format!("it lists `{text}`, which is no record") });
         };
         let entry = match stored.remove(text) {
-            Some(stored) => judge(sealer, key, line, stored.bytes, &mut later),
-            None => faulty(key, Some(line.1.clone()), true, "it is listed and missing"),
+            Some(stored) => judge.judge(key, line, stored.bytes),
+            None => missing_record(key, line),
         };
         names.hold(&entry);
         entries.insert(entry.key().clone(), entry);
     }
     for (text, stored) in stored {
         let Some(key) = RecordKey::parse(&text) else { continue };
-        let reason = "it is not listed: a deleted record was brought back, or one was added";
-        let entry = faulty(key, claimed_name(&stored.bytes), false, reason);
+        let entry = unlisted(key, &stored.bytes);
         entries.insert(entry.key().clone(), entry);
     }
-    Ok(Book { manifest, versions, entries, later, names, followers: Vec::new() })
+    let later = judge.later;
+    Ok(Book { entries, later, names, ..Book::loaded(manifest, versions, revision) })
 }
 
 /// A store used for the first time: the manifest ties it to the key from now on.
@@ -50,9 +74,8 @@ async fn begin(backend: &dyn Backend, sealer: &Sealer) -> Result<Book, LedgerErr
     let bytes = manifest.seal_root(sealer)?;
     let key = manifest::KEY.to_owned();
     let versions = backend.commit(vec![Write::Put { key: key.clone(), expect: Expect::Absent, bytes }]).await?;
-    let versions = std::iter::once(key).zip(versions).collect();
-    let (entries, later, names) = (BTreeMap::new(), BTreeMap::new(), Names::default());
-    Ok(Book { manifest, versions, entries, later, names, followers: Vec::new() })
+    let revision = versions.first().copied().unwrap_or_default();
+    Ok(Book::loaded(manifest, std::iter::once(key).zip(versions).collect(), revision))
 }
 
 /// Without its manifest a store says through its records whether at least the key is right.
@@ -65,29 +88,59 @@ fn missing<'a>(mut records: impl Iterator<Item = &'a Stored>, sealer: &Sealer) -
     }
 }
 
-fn judge(
-    sealer: &Sealer,
-    key: RecordKey,
-    (revision, name): &Line,
-    envelope: Vec<u8>,
-    later: &mut BTreeMap<RecordKey, Vec<u8>>,
-) -> Entry {
-    let refuse = |key, reason: &str| faulty(key, Some(name.clone()), true, reason);
-    if let Err(error) = sealer.open(&envelope) {
-        return refuse(key, &error.to_string());
+/// Holds records against their lines.
+pub(super) struct Judge<'a> {
+    sealer: &'a Sealer,
+    known: &'a (dyn Fn(&RecordKey) -> Option<Entry> + Sync),
+    /// Envelopes of those that open and are of a later version.
+    pub(super) later: BTreeMap<RecordKey, Vec<u8>>,
+}
+
+impl<'a> Judge<'a> {
+    /// `known` is what lay at a key before.
+    pub(super) fn new(sealer: &'a Sealer, known: &'a (dyn Fn(&RecordKey) -> Option<Entry> + Sync)) -> Self {
+        Self { sealer, known, later: BTreeMap::new() }
     }
-    let header = Envelope::parse(&envelope).ok().and_then(|envelope| Header::parse(envelope.unverified_header()));
-    let Some(header) = header else {
-        later.insert(key.clone(), envelope);
-        return refuse(key, "its header is of a later version of subrosa");
-    };
-    if header.key() != key {
-        return refuse(key, "it belongs elsewhere: another record was put in its place");
+
+    pub(super) fn judge(&mut self, key: RecordKey, (revision, name): &Line, envelope: Vec<u8>) -> Entry {
+        let refuse = |key, reason: &str| faulty(key, Some(name.clone()), true, reason);
+        let header = Envelope::parse(&envelope).ok().and_then(|envelope| Header::parse(envelope.unverified_header()));
+        if let Err(error) = self.sealer.open(&envelope) {
+            return match ((self.known)(&key), header) {
+                // A rotation changes no header: it is what was there, under a key that is not at hand.
+                (Some(Entry::Sound(known)), Some(header))
+                    if matches!(error, SealError::WrongKey { .. })
+                        && known.header == header
+                        && (header.revision, &header.name) == (*revision, name) =>
+                {
+                    Entry::Sound(known)
+                }
+                _ => refuse(key, &error.to_string()),
+            };
+        }
+        let Some(header) = header else {
+            self.later.insert(key.clone(), envelope);
+            return refuse(key, "its header is of a later version of subrosa");
+        };
+        if header.key() != key {
+            return refuse(key, "it belongs elsewhere: another record was put in its place");
+        }
+        if header.revision != *revision || header.name != *name {
+            let found = header.revision;
+            return refuse(key, &format!("it is revision {found}, and {revision} is listed: an older one was put back"));
+        }
+        Entry::Sound(Arc::new(Record { key, header, envelope }))
     }
-    if header.revision != *revision || header.name != *name {
-        return refuse(key, &format!("it is revision {}, and {revision} is listed: an older one was put back", header.revision));
-    }
-    Entry::Sound(Arc::new(Record { key, header, envelope }))
+}
+
+/// A record that is listed, and is nowhere.
+pub(super) fn missing_record(key: RecordKey, (_, name): &Line) -> Entry {
+    faulty(key, Some(name.clone()), true, "it is listed and missing")
+}
+
+/// A record that is there, and is not listed.
+pub(super) fn unlisted(key: RecordKey, envelope: &[u8]) -> Entry {
+    faulty(key, claimed_name(envelope), false, UNLISTED)
 }
 
 /// What another process has put at `key`.
@@ -112,6 +165,6 @@ fn claimed_name(envelope: &[u8]) -> Option<Arc<str>> {
     Envelope::parse(envelope).ok().and_then(|envelope| Header::parse(envelope.unverified_header())).map(|header| header.name)
 }
 
-fn faulty(key: RecordKey, name: Option<Arc<str>>, listed: bool, reason: &str) -> Entry {
+pub(super) fn faulty(key: RecordKey, name: Option<Arc<str>>, listed: bool, reason: &str) -> Entry {
     Entry::Faulty(Arc::new(Faulty { key, name, listed, reason: reason.to_owned() }))
 }

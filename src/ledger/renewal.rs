@@ -7,11 +7,14 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::book::Book;
 use super::record::{Entry, Record, RecordKey};
-use super::{Book, Inner, Ledger, LedgerError, manifest};
+use super::{Inner, Ledger, LedgerError, manifest};
 use crate::seal::KeyId;
-use crate::store::{Expect, Write};
+use crate::store::{Expect, StoreError, Stored, Write};
 
+/// How often what somebody else was faster with is tried again.
+const TURNS: usize = 64;
 /// Pages of the manifest in one commit (etcd takes 128 operations).
 const PAGES: usize = 64;
 
@@ -69,22 +72,45 @@ impl Book {
 impl Inner {
     async fn renew_records(&self, after: Option<RecordKey>, limit: usize) -> Result<Renewed, LedgerError> {
         let _one = self.writer.lock().await;
-        let (former, next) = self.former_records(after, limit);
-        let mut renewed = Vec::with_capacity(former.len());
-        for (key, envelope) in former {
-            renewed.push((key, self.sealer.renew(&envelope)?));
+        for _ in 0..TURNS {
+            let (former, next) = self.former_records(after.clone(), limit);
+            let mut renewed = Vec::with_capacity(former.len());
+            for (key, envelope) in former {
+                renewed.push((key, self.sealer.renew(&envelope)?));
+            }
+            if renewed.is_empty() {
+                return Ok(Renewed { count: 0, next });
+            }
+            let (writes, seen) = {
+                let book = self.book();
+                let writes = renewed.iter().map(|(key, envelope)| book.put(key.to_string(), envelope.clone()));
+                (writes.collect(), book.seen)
+            };
+            match self.backend.commit(writes).await {
+                Ok(versions) => {
+                    let count = renewed.len() as u64;
+                    self.take_in_renewed(renewed, &versions);
+                    return Ok(Renewed { count, next });
+                }
+                // Somebody wrote one of them meanwhile; what they wrote is sealed under their key.
+                Err(StoreError::Conflict { .. }) if self.is_shared => {
+                    self.catch_up(|book| book.seen > seen).await;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
         }
-        if renewed.is_empty() {
-            return Ok(Renewed { count: 0, next });
-        }
-        let writes = {
-            let book = self.book();
-            renewed.iter().map(|(key, envelope)| book.put(key.to_string(), envelope.clone())).collect()
-        };
-        let versions = self.backend.commit(writes).await?;
-        let (mut book, count) = (self.book(), renewed.len() as u64);
+        Err(busy())
+    }
+
+    fn take_in_renewed(&self, renewed: Vec<(RecordKey, Vec<u8>)>, versions: &[u64]) {
+        let (mut book, revision) = (self.book(), versions.iter().copied().max().unwrap_or_default());
         for ((key, envelope), version) in renewed.into_iter().zip(versions) {
-            book.versions.insert(key.to_string(), version);
+            let text = key.to_string();
+            // Whoever follows may have been faster.
+            if book.versions.get(&text).is_some_and(|known| known >= version) {
+                continue;
+            }
+            book.note_own(revision, [(text, *version)], self.is_shared);
             let header = match book.entries.get(&key) {
                 Some(Entry::Sound(record)) => Some(record.header.clone()),
                 _ => None,
@@ -95,7 +121,7 @@ impl Inner {
                 book.later.insert(key, envelope);
             }
         }
-        Ok(Renewed { count, next })
+        self.tell_seen(&book);
     }
 
     /// The next records under a former key with their envelopes, and where to go on.
@@ -116,17 +142,53 @@ impl Inner {
 
     async fn renew_manifest(&self) -> Result<u64, LedgerError> {
         let _one = self.writer.lock().await;
-        let mut parts = self.backend.load(&[manifest::KEY]).await?.stored;
-        parts.retain(|part| self.sealer.is_former(&part.bytes));
+        for _ in 0..TURNS {
+            let mut parts = self.backend.load(&[manifest::KEY]).await?.stored;
+            // What is not in the book must not look as if it were.
+            let is_known = |part: &Stored| self.book().versions.get(&part.key) == Some(&part.version);
+            let is_behind = !parts.iter().all(is_known);
+            let seen = self.book().seen;
+            parts.retain(|part| self.sealer.is_former(&part.bytes));
+            if !is_behind && self.put_back(&parts).await? {
+                return Ok(parts.len() as u64);
+            }
+            if !self.is_shared {
+                break;
+            }
+            self.catch_up(|book| book.seen > seen).await;
+        }
+        Err(busy())
+    }
+
+    /// Seals these parts of the manifest anew. False: somebody wrote one of them meanwhile.
+    async fn put_back(&self, parts: &[Stored]) -> Result<bool, LedgerError> {
         for some in parts.chunks(PAGES) {
             let mut writes = Vec::with_capacity(some.len());
             for part in some {
                 let bytes = self.sealer.renew(&part.bytes)?;
                 writes.push(Write::Put { key: part.key.clone(), expect: Expect::Version(part.version), bytes });
             }
-            let versions = self.backend.commit(writes).await?;
-            self.book().versions.extend(some.iter().map(|part| part.key.clone()).zip(versions));
+            let versions = match self.backend.commit(writes).await {
+                Err(StoreError::Conflict { .. }) if self.is_shared => return Ok(false),
+                outcome => outcome?,
+            };
+            let (mut book, revision) = (self.book(), versions.iter().copied().max().unwrap_or_default());
+            let newer: Vec<(String, u64)> = some
+                .iter()
+                .zip(versions)
+                .filter(|(part, version)| book.versions.get(&part.key).is_none_or(|known| known < version))
+                .map(|(part, version)| (part.key.clone(), version))
+                .collect();
+            // What was told of it already is not told again.
+            if !newer.is_empty() {
+                book.note_own(revision, newer, self.is_shared);
+                self.tell_seen(&book);
+            }
         }
-        Ok(parts.len() as u64)
+        Ok(true)
     }
+}
+
+fn busy() -> LedgerError {
+    StoreError::Failed("other processes write all the time; the rotation goes on when it is asked for again".to_owned()).into()
 }
