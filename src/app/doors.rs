@@ -82,12 +82,12 @@ impl Doors {
 
     /// Says how the first person gets in, as long as nobody has an account. The link is a credential in
     /// a log, so it works once and only for a quarter of an hour.
-    pub(super) fn offer_setup(&self) -> Result<(), AppError> {
+    pub(super) async fn offer_setup(&self) -> Result<(), AppError> {
         // Groups of an identity provider let the first person in.
         if self.listeners.is_empty() || self.groups_decide {
             return Ok(());
         }
-        if let Some(token) = self.state.members.offer_setup()? {
+        if let Some(token) = self.state.members.offer_setup().await? {
             let link = self.state.link(&format!("/setup/{}", token.show_once()));
             tracing::warn!(%link, "nobody has an account yet: open this link within 15 minutes to make the first administrator (it works once; a restart makes another)");
         }

@@ -117,7 +117,7 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, start: Star
     let threads = start_workers(front, workers, &shared, &rooms.readiness)?;
     // People may see how the stopping goes.
     let last = Drain::new();
-    doors.offer_setup()?;
+    doors.offer_setup().await?;
     let errands = Errands(Door::new(Arc::clone(&shared)));
     let parts = Parts {
         rooms: Arc::clone(&rooms),

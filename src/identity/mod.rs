@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use crate::audit::{Audit, Change};
-use crate::ledger::{Draft, Entry, Kind, Ledger, LedgerError, Payload, Record};
+use crate::ledger::{Condition, Draft, Entry, Kind, Ledger, LedgerError, Payload, Record};
 use crate::seal::SealError;
 use crate::secret::{AllowedDomains, NamePattern, OrganizationName, RunnerName, SecretValue};
 use crate::store::StoreError;
@@ -334,16 +334,16 @@ impl Identity {
         if self.registry.is_declared(organization, &name) {
             return Err(IdentityError::NameTaken { name });
         }
-        self.refuse_taken(new.certificate.as_ref(), None)?;
+        let is_free = self.refuse_taken(new.certificate.as_ref(), None)?;
         let token = Token::random(BEGINNING)?;
         let draft = draft(&new, token.hash(), by);
-        match self.ledger.create(KIND, organization, draft, None).await {
+        match self.ledger.create_if(KIND, organization, draft, None, is_free).await {
             Ok(record) => {
                 self.record(organization, by, "created", &name);
                 Ok((Slot::of_record(&record, false).view(organization, &name), token))
             }
             Err(LedgerError::NameTaken) => Err(IdentityError::NameTaken { name }),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(taken(error, new.certificate.as_ref())),
         }
     }
 
@@ -363,8 +363,13 @@ impl Identity {
         metadata.secrets = edit.secrets.unwrap_or(metadata.secrets);
         metadata.hosts = edit.hosts.unwrap_or(metadata.hosts);
         metadata.certificate = edit.certificate.unwrap_or(metadata.certificate);
-        self.refuse_taken(metadata.certificate.as_ref(), Some(&record.header().id))?;
-        let view = self.replace(organization, name, &record, metadata.draft(name, by)).await?;
+        let is_free = self.refuse_taken(metadata.certificate.as_ref(), Some(&record.header().id))?;
+        let certificate = metadata.certificate.clone();
+        let replaced = self.replace(organization, name, &record, (metadata.draft(name, by), is_free)).await;
+        let view = replaced.map_err(|fault| match fault {
+            IdentityError::Ledger(fault) => taken(fault, certificate.as_ref()),
+            other => other,
+        })?;
         self.record(organization, by, "edited", name);
         Ok(view)
     }
@@ -382,7 +387,7 @@ impl Identity {
         let mut metadata = Metadata::read(&record).ok_or_else(|| IdentityError::NotFound { name: name.clone() })?;
         let token = Token::random(BEGINNING)?;
         metadata.token_sha256 = token.hash();
-        let view = self.replace(organization, name, &record, metadata.draft(name, by)).await?;
+        let view = self.replace(organization, name, &record, (metadata.draft(name, by), None)).await?;
         self.record(organization, by, "gave a new token to", name);
         Ok((view, token))
     }
@@ -434,9 +439,9 @@ impl Identity {
         organization: &OrganizationName,
         name: &RunnerName,
         current: &Record,
-        draft: Draft,
+        (draft, condition): (Draft, Option<Condition>),
     ) -> Result<RunnerView, IdentityError> {
-        match self.ledger.replace(current, draft, Payload::Nothing).await {
+        match self.ledger.replace_if(current, draft, Payload::Nothing, condition).await {
             Ok(record) => Ok(Slot::of_record(&record, false).view(organization, name)),
             Err(LedgerError::Stale) => Err(self.stale(organization, name)),
             Err(error) => Err(error.into()),
@@ -477,13 +482,16 @@ impl Identity {
         found.all(|other| other.id == first.id).then_some(first)
     }
 
-    /// Two writers at the same time could both pass; then neither is anybody.
-    fn refuse_taken(&self, certificate: Option<&CertificateName>, own: Option<&str>) -> Result<(), IdentityError> {
-        let Some(certificate) = certificate else { return Ok(()) };
-        if self.registry.by_certificate(certificate).iter().any(|other| own != Some(&*other.id)) {
-            return Err(IdentityError::CertificateTaken { certificate: certificate.clone() });
-        }
-        Ok(())
+    /// What has to hold still when a runner gets its certificate: that it is nobody else's.
+    fn refuse_taken(
+        &self,
+        certificate: Option<&CertificateName>,
+        own: Option<&Arc<str>>,
+    ) -> Result<Option<Condition>, IdentityError> {
+        let Some(certificate) = certificate.cloned() else { return Ok(None) };
+        let (registry, own, wanted) = (Arc::clone(&self.registry), own.cloned(), certificate.clone());
+        let is_free = move || registry.by_certificate(&wanted).iter().all(|other| own.as_ref() == Some(&other.id));
+        if is_free() { Ok(Some(Arc::new(is_free))) } else { Err(IdentityError::CertificateTaken { certificate }) }
     }
 
     /// What has become of `runner`: itself with its limits as they are now, or nothing if it was
@@ -495,6 +503,14 @@ impl Identity {
     /// Whether there is any runner, faulty ones included.
     pub fn has_runners(&self) -> bool {
         self.registry.any()
+    }
+}
+
+/// Somebody else got the certificate meanwhile.
+fn taken(fault: LedgerError, certificate: Option<&CertificateName>) -> IdentityError {
+    match (fault, certificate) {
+        (LedgerError::Unmet, Some(certificate)) => IdentityError::CertificateTaken { certificate: certificate.clone() },
+        (fault, _) => fault.into(),
     }
 }
 

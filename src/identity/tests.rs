@@ -1,5 +1,7 @@
 //! Who is known, and from when on no longer.
 
+mod fleet;
+
 use super::*;
 use crate::seal::{KeyEncryptionKey, Sealer};
 use crate::secret::DomainPattern;

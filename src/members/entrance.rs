@@ -2,8 +2,7 @@
 //! in a session, or in one sentence that does not tell who exists.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +10,10 @@ use super::invitations::Invitation;
 use super::people::Account;
 use super::table::{Kept, Row};
 use super::throttle::{Place, TooMany};
-use super::{Login, Members, MembersError, Password, Person, Role, Roles, Visitor, draft, home};
-use crate::ledger::{LedgerError, Payload};
+use super::{Login, Members, MembersError, Password, Person, Roles, Visitor, draft, home};
+use crate::ledger::{Condition, LedgerError, Payload};
 use crate::secret::SecretValue;
 use crate::token::{Token, TokenHash};
-
-/// How long the link of a first start works.
-const SETUP_LIVES: Duration = Duration::from_mins(15);
 
 /// Who somebody is at an identity provider (`OpenID` Connect Core, 2: the pair is unique and never used again).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,41 +69,6 @@ impl Members {
         self.enter(&account, from).await
     }
 
-    /// A link for the first administrator, as long as nobody has an account. It lies in memory only:
-    /// a restart makes another.
-    pub fn offer_setup(&self) -> Result<Option<Token>, MembersError> {
-        if self.any_account() {
-            return Ok(None);
-        }
-        let token = Token::random("")?;
-        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.hash(), self.now() + SETUP_LIVES));
-        Ok(Some(token))
-    }
-
-    /// Whether the link of a first start still works.
-    pub fn may_set_up(&self, token: &[u8]) -> bool {
-        let offered = *self.setup.lock().unwrap_or_else(PoisonError::into_inner);
-        let valid = |(hash, until)| hash == TokenHash::of(token) && self.now() < until;
-        !self.any_account() && offered.is_some_and(valid)
-    }
-
-    /// Makes the first administrator of `default`.
-    pub async fn set_up(&self, token: &[u8], login: &Login, password: Password, from: &Visitor) -> Result<Entered, MembersError> {
-        if !self.may_set_up(token) {
-            return Err(MembersError::LinkInvalid);
-        }
-        password.check_new(login)?;
-        let hash = self.passwords.hash(password).await?;
-        let _one = self.writing.lock().await;
-        if !self.may_set_up(token) {
-            return Err(MembersError::LinkInvalid);
-        }
-        let roles = BTreeMap::from([(home(), Role::Administrator)]);
-        let account = self.create_account(login, roles, Some(&hash), None, "setup").await?;
-        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.enter(&account, from).await
-    }
-
     /// Accepts an invitation: with a new password where the login has no account yet, with the present
     /// one where it has. A link alone never opens an account that exists.
     pub async fn accept(&self, token: &[u8], password: Password, from: &Visitor) -> Result<Entered, MembersError> {
@@ -125,7 +86,9 @@ impl Members {
         let _one = self.writing.lock().await;
         let invitation = open()?;
         let roles = BTreeMap::from([(invitation.organization().clone(), invitation.what.role)]);
-        let account = self.create_account(&login, roles, Some(&hash), None, &invitation.header().created_by).await?;
+        let (by, is_open) = (&invitation.header().created_by, Some(self.while_open(&invitation)));
+        let created = self.create_account(&login, roles, Some(&hash), None, by, is_open).await;
+        let account = created.map_err(link_invalid)?;
         self.ledger.remove(invitation.record.key(), None).await?;
         self.enter(&account, from).await
     }
@@ -160,7 +123,7 @@ impl Members {
         } else {
             let invited = invitation.as_ref().map(|row| Roles::from([(row.organization().clone(), row.what.role)]));
             let roles = roles.or(invited).filter(|roles| !roles.is_empty()).ok_or(MembersError::NoRole)?;
-            self.create_account(login, roles, None, Some(subject), "identity provider").await?
+            self.create_account(login, roles, None, Some(subject), "identity provider", None).await?
         };
         if let Some(invitation) = invitation {
             self.add(&account, &invitation).await?;
@@ -199,7 +162,7 @@ impl Members {
     }
 
     /// Begins a session of an account as it is now.
-    async fn enter(&self, account: &Row<Account>, from: &Visitor) -> Result<Entered, MembersError> {
+    pub(super) async fn enter(&self, account: &Row<Account>, from: &Visitor) -> Result<Entered, MembersError> {
         let now = self.accounts.by_id(&home(), account.id()).ok_or(MembersError::WrongPassword)?;
         let entered = self.begin_session(&now, from).await?;
         tracing::info!(login = now.name(), address = %from.address, "signed in");
@@ -217,9 +180,16 @@ impl Members {
         let present = account.what.memberships.get(organization).copied();
         if present.is_none_or(|present| present < invitation.what.role) {
             let by = invitation.header().created_by.clone();
-            self.put_role(account, organization, Some(invitation.what.role), &by).await?;
+            let is_open = Some(self.while_open(invitation));
+            self.put_role(account, organization, Some(invitation.what.role), &by, is_open).await.map_err(link_invalid)?;
         }
         Ok(self.ledger.remove(invitation.record.key(), None).await?)
+    }
+
+    /// That nobody has taken the invitation back, or accepted it.
+    fn while_open(&self, invitation: &Row<Invitation>) -> Condition {
+        let (invitations, key) = (Arc::clone(&self.invitations), invitation.record.key().clone());
+        Arc::new(move || invitations.by_id(&key.organization, &key.id).is_some())
     }
 
     fn by_subject(&self, subject: &Subject) -> Option<Arc<Row<Account>>> {
@@ -236,7 +206,7 @@ impl Members {
         roles: Option<Roles>,
     ) -> Result<Arc<Row<Account>>, MembersError> {
         if roles.as_ref().is_some_and(BTreeMap::is_empty) {
-            self.put_roles(&account, Roles::new(), "identity provider").await?;
+            self.put_roles(&account, Roles::new(), "identity provider", None).await?;
             return Err(MembersError::NoRole);
         }
         let memberships = roles.map_or_else(|| account.what.memberships.clone(), Arc::new);
@@ -253,21 +223,30 @@ impl Members {
         self.accounts.by_id(&home(), account.id()).ok_or(MembersError::NoRole)
     }
 
-    async fn create_account(
+    pub(super) async fn create_account(
         &self,
         login: &Login,
         roles: Roles,
         hash: Option<&SecretValue>,
         provider: Option<Subject>,
         by: &str,
+        condition: Option<Condition>,
     ) -> Result<Arc<Row<Account>>, MembersError> {
         let what = Account { memberships: Arc::new(roles), password: hash.map(|_| 1), provider };
-        let created = self.ledger.create(Account::KIND, &home(), draft(login.as_str(), &what, by), hash).await;
+        let created = self.ledger.create_if(Account::KIND, &home(), draft(login.as_str(), &what, by), hash, condition).await;
         let record = created.map_err(|error| match error {
             LedgerError::NameTaken => MembersError::LoginTaken(login.clone()),
             other => other.into(),
         })?;
         tracing::info!(%login, by, "an account was made");
         self.accounts.by_id(&home(), &record.key().id).ok_or(MembersError::LinkInvalid)
+    }
+}
+
+/// What the link stood for went meanwhile.
+pub(super) fn link_invalid(fault: MembersError) -> MembersError {
+    match fault {
+        MembersError::Ledger(LedgerError::Unmet) => MembersError::LinkInvalid,
+        other => other,
     }
 }

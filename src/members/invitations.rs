@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sessions::unless_stale;
 use super::table::{Kept, Row};
 use super::{Login, Members, MembersError, Role, draft, home, kind, seconds};
 use crate::ledger::{Kind, LedgerError};
@@ -117,7 +118,7 @@ impl Members {
 
     pub(super) async fn remove_late_invitations(&self) -> Result<(), MembersError> {
         for row in self.invitations.all().iter().filter(|row| self.is_late(row)) {
-            self.ledger.remove(row.record.key(), None).await?;
+            unless_stale(self.ledger.remove(row.record.key(), None).await.map_err(Into::into))?;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod password;
 mod people;
 mod role;
 mod sessions;
+mod setup;
 mod table;
 mod throttle;
 mod tokens;
@@ -47,6 +48,7 @@ use organizations::Organization;
 use password::Passwords;
 use people::Account;
 use sessions::Session;
+use setup::Setup;
 use table::Table;
 use throttle::Throttle;
 use tokens::ApiToken;
@@ -74,6 +76,7 @@ pub struct Members {
     sessions: Arc<Table<Session>>,
     tokens: Arc<Table<ApiToken>>,
     invitations: Arc<Table<Invitation>>,
+    setups: Arc<Table<Setup>>,
     /// `default`, and those that the configuration names.
     always: ArcSwap<BTreeSet<OrganizationName>>,
     passwords: Passwords,
@@ -99,6 +102,7 @@ impl Members {
             sessions: Table::following(&ledger),
             tokens: Table::following(&ledger),
             invitations: Table::following(&ledger),
+            setups: Table::following(&ledger),
             always: ArcSwap::from_pointee(with_home(always)),
             passwords: Passwords::new()?,
             throttle: Mutex::default(),

@@ -85,7 +85,7 @@ impl Members {
             })?;
         tracing::info!(organization = %name, by, "an organization was made");
         if let Some(account) = administrator.and_then(|id| self.accounts.by_id(&home(), &id.into())) {
-            self.put_role(&account, name, Some(Role::Administrator), by).await?;
+            self.put_role(&account, name, Some(Role::Administrator), by, None).await?;
         }
         let row = self.organizations.by_id(&home(), &record.key().id);
         row.and_then(|row| view(&row)).ok_or_else(|| MembersError::NoOrganization(name.clone()))
@@ -115,7 +115,7 @@ impl Members {
             self.ledger.remove(invitation.record.key(), None).await?;
         }
         for account in self.accounts.of(&home()).iter().filter(|account| account.what.memberships.contains_key(name)) {
-            self.put_role(account, name, None, by).await?;
+            self.put_role(account, name, None, by, None).await?;
         }
         self.ledger.remove(&key, None).await?;
         tracing::info!(organization = %name, by, "an organization was deleted");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::entrance::Subject;
 use super::table::{Kept, Row};
 use super::{Login, Members, MembersError, Role, Roles, draft, home, kind};
-use crate::ledger::{Kind, Payload};
+use crate::ledger::{Condition, Kind, LedgerError, Payload};
 use crate::secret::OrganizationName;
 
 /// What a record says of an account beside its login. The payload is the hash of the password, if
@@ -105,10 +105,9 @@ impl Members {
         if account.provider_decides() {
             return Err(MembersError::RoleFromProvider(login.clone()));
         }
-        if role < Role::Administrator {
-            self.refuse_last_administrator(organization, &account)?;
-        }
-        self.put_role(&account, organization, Some(role), by).await?;
+        let another = if role < Role::Administrator { self.refuse_last_administrator(organization, &account)? } else { None };
+        let put = self.put_role(&account, organization, Some(role), by, another).await;
+        put.map_err(|fault| last_administrator(fault, login))?;
         self.member(organization, login).ok_or_else(|| MembersError::NoMember(login.clone()))
     }
 
@@ -126,8 +125,9 @@ impl Members {
             return Ok(self.ledger.remove(&key, None).await?);
         }
         let account = self.account_of(organization, login, if_revision)?;
-        self.refuse_last_administrator(organization, &account)?;
-        self.put_role(&account, organization, None, by).await
+        let another = self.refuse_last_administrator(organization, &account)?;
+        let put = self.put_role(&account, organization, None, by, another).await;
+        put.map_err(|fault| last_administrator(fault, login))
     }
 
     fn account_of(
@@ -145,11 +145,22 @@ impl Members {
         Ok(account)
     }
 
-    fn refuse_last_administrator(&self, organization: &OrganizationName, account: &Row<Account>) -> Result<(), MembersError> {
-        let administers = |account: &Row<Account>| account.what.memberships.get(organization) == Some(&Role::Administrator);
-        let others = self.accounts.of(&home());
-        let another = others.iter().any(|other| other.id() != account.id() && administers(other));
-        if administers(account) && !another { Err(MembersError::LastAdministrator(account.login())) } else { Ok(()) }
+    /// What has to hold still when the role of an administrator is taken away: that there is another one. On another node
+    /// somebody may be taking that one's.
+    fn refuse_last_administrator(
+        &self,
+        organization: &OrganizationName,
+        account: &Row<Account>,
+    ) -> Result<Option<Condition>, MembersError> {
+        if !administers(account, organization) {
+            return Ok(None);
+        }
+        let (accounts, organization, id) = (Arc::clone(&self.accounts), organization.clone(), Arc::clone(account.id()));
+        let another = move || {
+            let others = accounts.of(&home());
+            others.iter().any(|other| *other.id() != id && administers(other, &organization))
+        };
+        if another() { Ok(Some(Arc::new(another))) } else { Err(MembersError::LastAdministrator(account.login())) }
     }
 
     /// Writes the role of an account in an organization; without any membership it goes.
@@ -159,26 +170,46 @@ impl Members {
         organization: &OrganizationName,
         role: Option<Role>,
         by: &str,
+        condition: Option<Condition>,
     ) -> Result<(), MembersError> {
         let mut memberships = BTreeMap::clone(&account.what.memberships);
         match role {
             Some(role) => memberships.insert(organization.clone(), role),
             None => memberships.remove(organization),
         };
-        self.put_roles(account, memberships, by).await?;
+        self.put_roles(account, memberships, by, condition).await?;
         let role = role.map_or("none", Role::as_str);
         tracing::info!(login = account.name(), %organization, role, by, "a member was given a role, or none");
         Ok(())
     }
 
     /// Writes all roles of an account; without any it goes.
-    pub(super) async fn put_roles(&self, account: &Row<Account>, roles: Roles, by: &str) -> Result<(), MembersError> {
+    pub(super) async fn put_roles(
+        &self,
+        account: &Row<Account>,
+        roles: Roles,
+        by: &str,
+        condition: Option<Condition>,
+    ) -> Result<(), MembersError> {
         if roles.is_empty() {
-            return Ok(self.ledger.remove(account.record.key(), Some(account.header().revision)).await?);
+            let (key, revision) = (account.record.key(), account.header().revision);
+            return Ok(self.ledger.remove_if(key, Some(revision), condition).await?);
         }
         let what = Account { memberships: Arc::new(roles), ..account.what.clone() };
-        self.ledger.replace(&account.record, draft(account.name(), &what, by), Payload::Unchanged).await?;
+        self.ledger.replace_if(&account.record, draft(account.name(), &what, by), Payload::Unchanged, condition).await?;
         Ok(())
+    }
+}
+
+fn administers(account: &Row<Account>, organization: &OrganizationName) -> bool {
+    account.what.memberships.get(organization) == Some(&Role::Administrator)
+}
+
+/// The other administrator went meanwhile.
+fn last_administrator(fault: MembersError, login: &Login) -> MembersError {
+    match fault {
+        MembersError::Ledger(LedgerError::Unmet) => MembersError::LastAdministrator(login.clone()),
+        other => other,
     }
 }
 

@@ -111,20 +111,22 @@ impl Members {
         let _one = self.writing.lock().await;
         for session in self.sessions.all() {
             if self.owner(&session).is_none() {
-                self.remove_session(&session).await?;
+                unless_stale(self.remove_session(&session).await)?;
                 continue;
             }
             let seen_at = self.seen_at(&session);
             if seen_at - session.what.seen_at >= seconds(WRITTEN_EVERY) {
                 let what = Session { seen_at, ..session.what.clone() };
                 let by = session.header().updated_by.clone();
-                self.ledger.replace(&session.record, draft(session.name(), &what, &by), Payload::Nothing).await?;
+                let next = draft(session.name(), &what, &by);
+                unless_stale(self.ledger.replace(&session.record, next, Payload::Nothing).await.map_err(Into::into))?;
             }
         }
         // A session that is damaged is nobody's.
         for faulty in self.sessions.faults(&home()) {
-            self.ledger.remove(&faulty.key, None).await?;
+            unless_stale(self.ledger.remove(&faulty.key, None).await.map_err(Into::into))?;
         }
+        self.remove_late_setups().await?;
         self.remove_late_invitations().await
     }
 
@@ -134,7 +136,7 @@ impl Members {
         own.sort_by_key(|session| self.seen_at(session));
         let surplus = (own.len() + 1).saturating_sub(PER_ACCOUNT);
         for session in &own[..surplus] {
-            self.remove_session(session).await?;
+            unless_stale(self.remove_session(session).await)?;
         }
         let (token, now) = (Token::random("")?, self.unix_now());
         let what = Session {
@@ -196,6 +198,14 @@ impl Members {
             address: address.clone(),
             agent: agent.clone(),
         }
+    }
+}
+
+/// What another node has done already, or done otherwise, is done.
+pub(super) fn unless_stale<T>(done: Result<T, MembersError>) -> Result<(), MembersError> {
+    match done {
+        Ok(_) | Err(MembersError::Stale) => Ok(()),
+        Err(fault) => Err(fault),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who is let in, who is known, and from when on no longer.
 
+mod fleet;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
@@ -40,7 +42,7 @@ impl World {
     /// Ada, the first administrator.
     async fn with_ada() -> (Self, Entered) {
         let world = Self::new().await;
-        let link = world.members.offer_setup().expect("random").expect("nobody is there");
+        let link = world.members.offer_setup().await.expect("random").expect("nobody is there");
         let entered = world.members.set_up(link.show_once().as_bytes(), &login("ada"), typed(PASSWORD), &here()).await;
         (world, entered.expect("is set up"))
     }
@@ -90,16 +92,16 @@ fn code<T>(outcome: Result<T, MembersError>) -> &'static str {
 #[tokio::test]
 async fn the_first_link_makes_an_administrator_once_and_within_15_minutes() {
     let world = World::new().await;
-    let link = world.members.offer_setup().expect("random").expect("nobody is there");
+    let link = world.members.offer_setup().await.expect("random").expect("nobody is there");
     let set_up = async |token: &[u8], who: &str| code(world.members.set_up(token, &login(who), typed(PASSWORD), &here()).await);
     assert_eq!(set_up(b"guessed", "ada").await, "link_invalid");
     world.pass(15 * 60);
     assert_eq!(set_up(link.show_once().as_bytes(), "ada").await, "link_invalid");
-    let next = world.members.offer_setup().expect("random").expect("nobody is there");
+    let next = world.members.offer_setup().await.expect("random").expect("nobody is there");
     assert_eq!(set_up(link.show_once().as_bytes(), "ada").await, "link_invalid", "only the last one counts");
     assert_eq!(set_up(next.show_once().as_bytes(), "ada").await, "done");
     assert_eq!(set_up(next.show_once().as_bytes(), "eve").await, "link_invalid");
-    assert!(world.members.offer_setup().expect("random").is_none());
+    assert!(world.members.offer_setup().await.expect("random").is_none());
     let member = world.members.member(&home(), &login("ada")).expect("is a member");
     assert_eq!(member.role, Some(Role::Administrator));
 }
@@ -391,8 +393,8 @@ async fn a_damaged_account_is_nobody_and_opens_no_door() {
     world.backend.commit(vec![bent]).await.expect("commits");
     let world = world.restarted().await;
     assert_eq!(code(world.sign_in("ada", PASSWORD).await), "sign_in_failed");
-    assert!(world.members.offer_setup().expect("random").is_none(), "damage does not make a first start");
+    assert!(world.members.offer_setup().await.expect("random").is_none(), "damage does not make a first start");
     assert!(world.members.members(&home())[0].fault.is_some());
     world.members.remove_member(&home(), &login("ada"), None, "local").await.expect("removes what is damaged");
-    assert!(world.members.offer_setup().expect("random").is_some());
+    assert!(world.members.offer_setup().await.expect("random").is_some());
 }

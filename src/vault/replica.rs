@@ -155,7 +155,13 @@ impl Follower for Replica {
         let mut all = Organizations::clone(&self.stored.load());
         let names = Arc::make_mut(all.entry(key.organization.clone()).or_default());
         names.retain(|_, slot| slot.key() != key);
-        names.extend(now.and_then(|entry| self.slot_of(entry, false)));
+        if let Some((entry, (name, slot))) = now.and_then(|entry| Some((entry, self.slot_of(entry, false)?))) {
+            // What only claims a name takes it from nobody who holds it.
+            let is_held = names.get(&name).is_some_and(Slot::holds_its_name);
+            if entry.held_name().is_some() || !is_held {
+                names.insert(name, slot);
+            }
+        }
         self.stored.store(Arc::new(all));
     }
 }

@@ -1,5 +1,6 @@
 //! What people may do with secrets, and what runners then get.
 
+mod fleet;
 mod model;
 
 use std::time::{Duration, SystemTime};
