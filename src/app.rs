@@ -1,5 +1,6 @@
 //! The object graph from [`Config`]: keys, store, ledger, vault, runners; and the running proxy.
 
+mod authority;
 mod client_tls;
 mod doors;
 mod errands;
@@ -9,6 +10,7 @@ mod handover;
 mod key_command;
 mod keys;
 mod next_proxy;
+mod node;
 mod prints;
 mod provider;
 mod reload;
@@ -48,6 +50,7 @@ use crate::readiness::Readiness;
 use crate::seal::{KeyError, Sealer};
 use crate::secret::{AllowedDomains, DomainPatternError, OrganizationName, SecretValue};
 use crate::serve::reachable;
+use crate::staleness::Staleness;
 use crate::store::{self, Backend, Lease, StoreError};
 use crate::tls::{self, Authority, AuthorityError, TrustError};
 use crate::vault::{NewSecret, Vault, VaultError};
@@ -149,6 +152,8 @@ pub struct Rooms {
     pub activity: Arc<Activity>,
     /// The keys.
     pub custody: Arc<Custody>,
+    /// Where all of it lies, sealed.
+    store: Arc<dyn Backend>,
     /// The right to the store's files.
     pub lease: Lease,
     /// What backups are made of.
@@ -188,6 +193,7 @@ async fn open_handed(config: &Config, handed: Option<File>) -> Result<Rooms, App
     let store = store::measured(store, &registry, &readiness);
     let ledger = Arc::new(Ledger::open(Arc::clone(&store), Sealer::with(ring)).await?);
     keys::note_store(config);
+    observe(&registry, ledger.staleness(), config);
     for fault in ledger.faults() {
         tracing::error!(record = %fault.key, reason = %fault.reason, "a stored record cannot be used");
     }
@@ -202,8 +208,19 @@ async fn open_handed(config: &Config, handed: Option<File>) -> Result<Rooms, App
     let configured = || Arc::new(keys::Configured { config: config.clone(), withheld: Arc::clone(&withheld) });
     let sources = (config.store.engine != Engine::Memory).then(|| configured() as Arc<dyn Sources>);
     let backups = Backups::new(Arc::clone(&store), ledger.sealer().clone());
-    let custody = Arc::new(Custody::new(store, Arc::clone(&ledger), Arc::clone(&activity), sources));
-    Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, lease, backups, registry, readiness, withheld })
+    let custody = Arc::new(Custody::new(Arc::clone(&store), Arc::clone(&ledger), Arc::clone(&activity), sources));
+    Ok(Rooms { ledger, vault, identity, members, audit, activity, custody, store, lease, backups, registry, readiness, withheld })
+}
+
+/// How far what is known is behind, and how long that is trusted.
+fn observe(registry: &Registry, staleness: &Staleness, config: &Config) {
+    staleness.trust_for(config.store.stale_for.0);
+    let behind = staleness.clone();
+    registry.observe(
+        "subrosa_store_behind_seconds",
+        "How far what this process knows is behind what is stored; 0 while it follows every change",
+        move || behind.age().unwrap_or_default().as_secs_f64(),
+    );
 }
 
 /// What the configuration declares, with its values.
@@ -252,7 +269,7 @@ async fn open_activity(
     let (audit, handover) = Audit::handing_over(registry);
     let audit = Arc::new(audit);
     let settings =
-        activity::Settings { node: config.node.clone(), keep: config.activity.keep.0, entries: config.activity.entries };
+        activity::Settings { node: node::name(config)?, keep: config.activity.keep.0, entries: config.activity.entries };
     let handed = (Arc::clone(&audit), handover);
     let (activity, keeper) = Activity::open(store, ledger.sealer().clone(), settings, handed).await?;
     let alive = readiness.alive("activity");
@@ -264,6 +281,12 @@ async fn open_activity(
 }
 
 impl Rooms {
+    /// Has this process's name for itself, among those that share the store.
+    async fn claim_node(&self, config: &Config) -> Result<(), AppError> {
+        let node = self.activity.node().clone();
+        node::claim(config, node, &self.store, self.ledger.sealer(), &self.readiness).await
+    }
+
     /// What the door for people asks; `ca` is the CA's certificate, PEM, and `drain` says when to stop.
     pub fn admin_state(&self, config: &Config, ca: &str, drain: &Drain) -> admin::State {
         let settings = doors::settings(config, None, None);
@@ -284,6 +307,7 @@ impl Rooms {
                 registry: Arc::clone(&self.registry),
                 readiness: self.readiness.clone(),
                 drain: drain.clone(),
+                staleness: self.ledger.staleness().clone(),
             },
         }
     }
@@ -313,7 +337,9 @@ pub fn check_sources(config: &Config) -> Result<(), AppError> {
     keys::check(config)?;
     tls::client_config(&config.egress.extra_roots)?;
     let (certificate, key) = (&config.intercept.ca_certificate, &config.intercept.ca_key);
-    if certificate.exists() || key.exists() {
+    // Where nodes share a store the certificate alone is what the last start wrote.
+    let is_shared = !matches!(config.store.engine, Engine::Sled | Engine::Memory);
+    if (certificate.exists() && !is_shared) || key.exists() {
         // One that is there is loaded; none is made where the other is missing.
         Authority::load_or_create(certificate, key, SystemTime::now())?;
     }

@@ -53,3 +53,4 @@ pub mod metrics;
 pub mod origin;
 pub mod readiness;
 pub mod stack;
+pub mod staleness;

@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["audit", "store", "token"],
     &["fetch", "inject", "seal", "upstream"],
     &["runtimes", "secret", "serve", "tls"],
-    &["drain", "metrics", "origin", "readiness", "stack"],
+    &["drain", "metrics", "origin", "readiness", "stack", "staleness"],
 ];
 
 /// Beyond the floors: whoever stands first never names what stands second, and why.

@@ -15,7 +15,7 @@ use super::stored::{self, Versions};
 use super::trail::{self, Trail};
 use super::usage::{Subject, Tracked};
 use super::{Found, Heir, Inner, NotRenewed, Order};
-use crate::audit::{Handover, Recorded, millis};
+use crate::audit::{Handover, Recorded, What, millis};
 use crate::seal::SealError;
 use crate::secret::OrganizationName;
 use crate::store::{Expect, StoreError, Write};
@@ -312,6 +312,11 @@ impl Keeper {
         for (index, entry) in (0..).zip(entries) {
             let number = first.map(|first| first + index);
             own.apply(number, &entry);
+            if matches!(entry.what, What::Change(_)) {
+                let mut others = self.inner.others();
+                others.book.follow(&entry);
+                others.book.forget_gone();
+            }
             if self.inner.followers.receiver_count() == 0 {
                 continue;
             }
@@ -329,20 +334,17 @@ impl Keeper {
         };
         if let Err(fault) = outcome {
             tracing::warn!(%fault, "usage cannot be stored at the moment");
+            if matches!(fault, KeepError::Store(StoreError::Conflict { .. })) {
+                self.read_versions().await;
+            }
         }
     }
 
-    async fn let_the_old_go(&mut self) -> Result<(), KeepError> {
-        loop {
-            let outdated = self.inner.trail().outdated(&self.inner.node, self.inner.bounds(), (millis(SystemTime::now()), 0));
-            if outdated.is_empty() {
-                return Ok(());
-            }
-            self.inner.backend.commit(outdated.iter().map(trail::removal).collect()).await?;
-            let mut trail = self.inner.trail();
-            for batch in &outdated {
-                trail.remove(batch);
-            }
+    /// Another node took this one for gone, and sealed anew what it had stored.
+    async fn read_versions(&mut self) {
+        match stored::versions(&*self.inner.backend, &self.inner.node).await {
+            Ok(versions) => self.versions = versions,
+            Err(fault) => tracing::warn!(%fault, "usage cannot be read at the moment"),
         }
     }
 
@@ -420,7 +422,7 @@ impl Keeper {
 
 /// Why something is not kept.
 #[derive(Debug, thiserror::Error)]
-enum KeepError {
+pub(super) enum KeepError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -435,7 +437,6 @@ fn key_of(write: &Write) -> &str {
 
 /// About how many bytes an entry takes.
 fn size(entry: &Recorded) -> usize {
-    use crate::audit::What;
     match &entry.what {
         What::Exchange(exchange) => 400 + exchange.url.len() + exchange.detail.as_ref().map_or(0, String::len),
         What::Change(change) => 300 + change.detail.as_ref().map_or(0, String::len),

@@ -10,9 +10,12 @@
 //! as it grows ([`Activity::follow`]), and ask for the [`Usage`] of a secret, which is in memory.
 
 mod batch;
+mod claim;
 mod filter;
 mod keeper;
+mod letting_go;
 mod node;
+mod others;
 mod renewal;
 mod stored;
 #[cfg(test)]
@@ -28,7 +31,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::AbortHandle;
 
+pub use claim::{Claim, NotClaimed, RENEWED, Running, prune, running};
 pub use filter::Filter;
 pub use keeper::Keeper;
 pub use node::{NoNode, NodeName};
@@ -36,6 +41,7 @@ pub use renewal::{NotRenewed, Renewed};
 pub use usage::{DAYS, Day, HOSTS, HostSeen, LAST_USES, LastRefusal, LastUse, Usage};
 pub use walk::{Cursor, NoCursor, Page, Walk};
 
+use self::others::Others;
 use self::trail::{Bounds, Trail};
 use self::usage::{Book, Subject, merged};
 use crate::audit::{Audit, Change, Handover, Recorded};
@@ -82,6 +88,8 @@ pub struct Activity {
     inner: Arc<Inner>,
     audit: Arc<Audit>,
     orders: mpsc::Sender<Order>,
+    /// What follows what other nodes write, in a shared store.
+    following: Option<AbortHandle>,
 }
 
 /// Who keeps entries instead of this process; answers whether it got one.
@@ -110,8 +118,7 @@ struct Inner {
     entries: AtomicU64,
     trail: Mutex<Trail>,
     own: Mutex<Book>,
-    /// What other nodes saw, as of the start.
-    others: Book,
+    others: Mutex<Others>,
     followers: broadcast::Sender<Found>,
 }
 
@@ -123,9 +130,12 @@ impl Activity {
         settings: Settings,
         (audit, handover): (Arc<Audit>, Handover),
     ) -> Result<(Self, Keeper), StoreError> {
+        // Before anything is loaded, so that nothing is missed in between.
+        let told = backend.is_shared().then(|| backend.watch());
         let trail = Trail::load(&*backend).await?;
         trail.notices().iter().for_each(|notice| tracing::warn!("activity: {notice}"));
         let loaded = stored::load(&*backend, &sealer, &settings.node, &trail).await?;
+        let seen = trail.nodes().map(|of| (of.clone(), trail.next(of) - 1)).collect();
         let inner = Arc::new(Inner {
             backend,
             sealer,
@@ -134,12 +144,23 @@ impl Activity {
             entries: AtomicU64::new(settings.entries),
             trail: Mutex::new(trail),
             own: Mutex::new(loaded.own),
-            others: loaded.others,
+            others: Mutex::new(Others { book: loaded.others, seen }),
             followers: broadcast::Sender::new(FOLLOWERS_LAG),
         });
         let (orders, asked) = mpsc::channel(1);
         let keeper = Keeper::new(Arc::clone(&inner), handover, asked, (loaded.versions, loaded.through));
-        Ok((Self { inner, audit, orders }, keeper))
+        let following = told.map(|told| tokio::spawn(others::follow(Arc::downgrade(&inner), told)).abort_handle());
+        Ok((Self { inner, audit, orders, following }, keeper))
+    }
+
+    /// The name of this process among those that share the store.
+    pub fn node(&self) -> &NodeName {
+        &self.inner.node
+    }
+
+    /// Whether more than one node has recorded something.
+    pub fn has_others(&self) -> bool {
+        self.inner.trail().nodes().nth(1).is_some()
     }
 
     /// Records that somebody changed something of `organization`. Never waits.
@@ -190,7 +211,7 @@ impl Activity {
     pub fn last_use(&self, organization: &OrganizationName, name: &SecretName) -> Option<LastUse> {
         let subject = Subject::Secret(name.clone());
         let last = |book: &Book| book.get(organization, &subject)?.usage.last_uses.first().cloned();
-        let (own, others) = (last(&self.inner.own()), last(&self.inner.others));
+        let (own, others) = (last(&self.inner.own()), last(&self.inner.others().book));
         own.into_iter().chain(others).max_by_key(|last| last.at)
     }
 
@@ -198,7 +219,7 @@ impl Activity {
     pub fn last_times(&self, organization: &OrganizationName, name: &SecretName) -> (Option<LastUse>, Option<i64>) {
         let subject = Subject::Secret(name.clone());
         let refused = |book: &Book| book.get(organization, &subject)?.usage.last_refusal.as_ref().map(|refusal| refusal.at);
-        let refused = refused(&self.inner.own()).max(refused(&self.inner.others));
+        let refused = refused(&self.inner.own()).max(refused(&self.inner.others().book));
         (self.last_use(organization, name), refused)
     }
 
@@ -245,10 +266,23 @@ impl Inner {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Never while own is asked for, or the other way round: always own first.
+    fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn usage(&self, organization: &OrganizationName, subject: &Subject) -> Option<Usage> {
         let own = self.own();
         let usage = |book: &Book| book.get(organization, subject).map(|tracked| tracked.usage.clone());
-        merged(usage(&own).as_ref(), usage(&self.others).as_ref())
+        merged(usage(&own).as_ref(), usage(&self.others().book).as_ref())
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if let Some(following) = &self.following {
+            following.abort();
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! A rotation, as far as activity goes: batches and usage that lie sealed under a former key are sealed
 //! anew under the current one, some at a time, by the keeper, who alone writes them.
 
+use std::time::SystemTime;
+
 use tokio::sync::oneshot;
 
 use super::batch::{self, Batch};
 use super::keeper::Keeper;
-use super::{Activity, Order, stored};
+use super::node::NodeName;
+use super::{Activity, Order, claim, stored};
 use crate::store::{Expect, StoreError, Stored, Write};
 
 /// Looked at in one step; a batch has up to half a MiB.
@@ -53,6 +56,15 @@ impl Keeper {
             _ => None,
         };
         let sealer = &self.inner.sealer;
+        // Of a node that runs only its own process knows what it wrote last.
+        let others: Vec<NodeName> = if self.inner.backend.is_shared() {
+            let running = claim::running(&*self.inner.backend, sealer, SystemTime::now()).await?;
+            running.into_iter().map(|running| running.node).filter(|node| *node != self.inner.node).collect()
+        } else {
+            Vec::new()
+        };
+        let is_ours = |stored: &Stored| !others.iter().any(|node| stored.key.split('/').nth(1) == Some(node.as_str()));
+        let page: Vec<Stored> = page.into_iter().filter(is_ours).collect();
         let former = page.into_iter().filter(|stored| sealer.is_former(&stored.bytes));
         let renewed = former.filter_map(|stored| Some(Stored { bytes: sealer.renew(&stored.bytes).ok()?, ..stored }));
         let renewed: Vec<Stored> = renewed.collect();
@@ -70,7 +82,11 @@ impl Keeper {
             expect: Expect::Version(*version),
             bytes: bytes.clone(),
         };
-        let versions = self.inner.backend.commit(renewed.iter().map(put).collect()).await?;
+        let versions = match self.inner.backend.commit(renewed.iter().map(put).collect()).await {
+            // Somebody else sealed it anew; the next round finds what is left.
+            Err(StoreError::Conflict { .. }) if self.inner.backend.is_shared() => return Ok(()),
+            outcome => outcome?,
+        };
         for (stored, version) in renewed.into_iter().zip(versions) {
             let stored = Stored { version, ..stored };
             if let Some(batch) = Batch::listed(&stored) {

@@ -107,6 +107,28 @@ async fn each(backend: &dyn Backend, mut take: impl FnMut(Stored)) -> Result<(),
     }
 }
 
+/// The removal of everything that is stored of a node.
+pub(super) async fn removals(backend: &dyn Backend, node: &NodeName) -> Result<Vec<Write>, StoreError> {
+    let versions = versions(backend, node).await?;
+    Ok(versions.into_iter().map(|(key, version)| Write::Remove { key, version }).collect())
+}
+
+/// The versions of everything that is stored of a node.
+pub(super) async fn versions(backend: &dyn Backend, node: &NodeName) -> Result<Versions, StoreError> {
+    let through = backend.read(&format!("{THROUGH}{node}")).await?;
+    let mut stored: Versions = through.into_iter().map(|stored| (stored.key, stored.version)).collect();
+    let (prefix, mut after) = (format!("{PREFIX}{node}/"), None::<String>);
+    loop {
+        let page = backend.page(&prefix, after.as_deref(), PAGE).await?;
+        let is_last = page.len() < PAGE;
+        after = page.last().map(|last| last.key.clone());
+        stored.extend(page.into_iter().map(|stored| (stored.key, stored.version)));
+        if is_last {
+            return Ok(stored);
+        }
+    }
+}
+
 /// Takes in what is in the batches of a node beyond what is stored.
 async fn replay(
     backend: &dyn Backend,

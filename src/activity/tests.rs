@@ -1,3 +1,5 @@
+mod fleet;
+
 use std::time::SystemTime;
 
 use tokio::task::JoinHandle;

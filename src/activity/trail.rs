@@ -13,7 +13,9 @@ const PAGE: usize = 32;
 /// A batch with fewer entries is small: the next one takes it in, once they make this many together.
 pub(super) const SMALL: u64 = 64;
 /// So many batches at most go in one commit (etcd takes 128 operations).
-const GO: usize = 64;
+pub(super) const GO: usize = 64;
+/// So much longer than they are kept the batches of other nodes stay, in milliseconds: who is there removes its own.
+const GRACE: i64 = 3_600_000;
 
 /// How long entries are kept, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,33 +99,69 @@ impl Trail {
         small
     }
 
-    /// Batches that go now, at most so many as go in one commit: too old ones of every node (one that
-    /// is gone for good removes none itself), and of `node` those over its number, with `coming` more
-    /// entries. The last of a node stays.
+    /// Batches of `node` that go now, at most so many as go in one commit: too old ones, and those over its number, with
+    /// `coming` more entries. The last stays.
     pub(super) fn outdated(&self, node: &NodeName, bounds: Bounds, (now, coming): (i64, u64)) -> Vec<Batch> {
         let oldest = now.saturating_sub(bounds.keep);
-        let mut goes = Vec::new();
-        for (of, batches) in &self.batches {
-            let coming = if of == node { coming } else { 0 };
-            let (mut count, mut doubtful) = (self.count(of) + coming, Vec::new());
-            let last = usize::from(coming == 0);
-            for batch in batches.values().take(batches.len().saturating_sub(last)) {
-                let over = of == node && count > bounds.entries;
-                if batch.fault.is_some() && !over {
-                    // When it was is not known; it goes with the next that goes.
-                    doubtful.push(batch.clone());
-                    continue;
-                }
-                if !over && batch.to >= oldest {
-                    break;
-                }
-                goes.append(&mut doubtful);
-                count -= batch.count();
-                goes.push(batch.clone());
+        let Some(batches) = self.batches.get(node) else { return Vec::new() };
+        let (mut count, mut doubtful, mut goes) = (self.count(node) + coming, Vec::new(), Vec::new());
+        let last = usize::from(coming == 0);
+        for batch in batches.values().take(batches.len().saturating_sub(last)) {
+            let over = count > bounds.entries;
+            if batch.fault.is_some() && !over {
+                // When it was is not known; it goes with the next that goes.
+                doubtful.push(batch.clone());
+                continue;
             }
+            if !over && batch.to >= oldest {
+                break;
+            }
+            goes.append(&mut doubtful);
+            count -= batch.count();
+            goes.push(batch.clone());
         }
         goes.truncate(GO);
         goes
+    }
+
+    /// Batches of other nodes that are so old that a node which is there would have removed them; its last one too. At most
+    /// so many as go in one commit.
+    pub(super) fn abandoned(&self, node: &NodeName, bounds: Bounds, now: i64) -> Vec<Batch> {
+        let oldest = now.saturating_sub(bounds.keep).saturating_sub(GRACE);
+        let of_others = self.batches.iter().filter(|(of, _)| *of != node).flat_map(|(_, batches)| batches.values());
+        of_others.filter(|batch| batch.to < oldest && batch.fault.is_none()).take(GO).cloned().collect()
+    }
+
+    /// The nodes of which nothing is left without these.
+    pub(super) fn nodes_without(&self, goes: &[Batch]) -> Vec<NodeName> {
+        let left = |batches: &BTreeMap<u64, Batch>| batches.values().any(|batch| !goes.contains(batch));
+        let concerned = self.batches.iter().filter(|(of, _)| goes.iter().any(|batch| batch.node == **of));
+        concerned.filter(|(_, batches)| !left(batches)).map(|(of, _)| of.clone()).collect()
+    }
+
+    /// Lists a batch, unless a later one is listed in its place. Whether it is.
+    pub(super) fn put_newer(&mut self, batch: Batch) -> bool {
+        let known = self.batches.get(&batch.node).and_then(|batches| batches.get(&batch.first));
+        let is_newer = known.is_none_or(|known| known.version < batch.version);
+        if is_newer {
+            self.put(batch);
+        }
+        is_newer
+    }
+
+    /// What lay at `key` was removed at `revision`.
+    pub(super) fn remove_older(&mut self, key: &str, revision: u64) {
+        for batches in self.batches.values_mut() {
+            batches.retain(|_, batch| batch.version > revision || batch.key() != key);
+        }
+        self.batches.retain(|_, batches| !batches.is_empty());
+    }
+
+    /// What is listed of other nodes is that of `fresh` from now on.
+    pub(super) fn exchange_others(&mut self, node: &NodeName, mut fresh: Self) {
+        fresh.batches.remove(node);
+        fresh.batches.extend(self.batches.remove(node).map(|own| (node.clone(), own)));
+        *self = fresh;
     }
 
     /// In sentences: batches that cannot be read, and entries that are missing between others.
@@ -211,8 +249,12 @@ mod tests {
         assert_eq!(goes(100, 0, 30), [10, 20]);
         let coming = |coming| lasts(&trail.outdated(&node("a"), Bounds { keep: 100, entries: 30 }, (30, coming)));
         assert_eq!((coming(10), coming(11), coming(99)), (vec![10], vec![10, 20], vec![10, 20, 30]));
-        let of_another = lasts(&trail.outdated(&node("b"), Bounds { keep: 15, entries: 0 }, (30, 0)));
-        assert_eq!(of_another, [10], "only by age");
+        let of_another = |keep, now| lasts(&trail.abandoned(&node("b"), Bounds { keep, entries: 0 }, now));
+        assert_eq!(of_another(15, GRACE + 25), [0; 0], "whoever is there removes its own");
+        assert_eq!(of_another(15, GRACE + 26), [10], "only by age");
+        assert_eq!(of_another(15, GRACE + 46), [10, 20, 30], "the last goes too");
+        assert!(trail.abandoned(&node("a"), Bounds { keep: 15, entries: 0 }, GRACE + 99).is_empty());
+        assert_eq!(trail.nodes_without(&trail.abandoned(&node("b"), Bounds { keep: 15, entries: 0 }, GRACE + 46)), [node("a")]);
     }
 
     #[test]

@@ -198,6 +198,16 @@ impl Book {
         }
     }
 
+    /// Takes in what another node wrote, which is in here neither already nor stored from here.
+    pub(super) fn follow(&mut self, entry: &Recorded) {
+        self.apply(None, entry);
+    }
+
+    /// Nothing of what went is stored from here.
+    pub(super) fn forget_gone(&mut self) {
+        self.gone.clear();
+    }
+
     fn exchange(&mut self, organization: &OrganizationName, number: Option<u64>, at: i64, exchange: &Exchange) {
         if let Some(runner) = &exchange.runner {
             let surface = [exchange.secrets.first().map(|(_, surface)| *surface)];

@@ -191,7 +191,9 @@ impl Source {
 
     /// The batch is gone: another took it in meanwhile, or its time was over.
     async fn look_again(&mut self, inner: &Inner, gone: &Batch, notices: &mut Vec<String>) {
-        for _ in 0..LISTED_SOON {
+        // What another node wrote is listed as soon as that is told.
+        let soon = if self.node == inner.node { LISTED_SOON } else { LISTED_SOON * 100 };
+        for _ in 0..soon {
             self.batches = inner.trail().before(&self.node, self.below).cloned().collect();
             if self.batches.first() != Some(gone) {
                 return;

@@ -22,6 +22,7 @@ use super::problem::Problem;
 use super::session::{Csrf, Way};
 use crate::members::{Members, Person, Program, Roles, Visitor};
 use crate::origin::Authority;
+use crate::staleness::Stale;
 use zeroize::Zeroizing;
 
 const CSRF_FIELD: HeaderName = HeaderName::from_static("x-csrf-token");
@@ -64,8 +65,13 @@ impl From<Problem> for Refusal {
 }
 
 impl Gatekeeper {
+    fn check_trusted(&self) -> Result<(), Problem> {
+        self.members.check_trusted().map_err(|stale| not_trusted(&stale))
+    }
+
     async fn admit(&self, mut request: Request) -> Result<Request, Refusal> {
         if let Some(token) = bearer(request.headers())? {
+            self.check_trusted()?;
             let program = self.members.by_token(token).ok_or(Refusal::UnknownToken)?;
             let (members, token) = (Arc::clone(&self.members), Zeroizing::new(token.to_vec()));
             request.extensions_mut().insert(Standing::asked(move |organization| {
@@ -84,6 +90,7 @@ impl Gatekeeper {
             request.extensions_mut().insert(Principal::nobody());
             return Ok(request);
         };
+        self.check_trusted()?;
         if changes {
             request = check_csrf(request, &csrf).await?;
         }
@@ -96,6 +103,11 @@ impl Gatekeeper {
         request.extensions_mut().insert(csrf);
         Ok(request)
     }
+}
+
+/// Whether whoever is known has the right still is not known where the store has not been reached for too long.
+fn not_trusted(stale: &Stale) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", stale.to_string())
 }
 
 /// The token of a program. Another scheme is somebody else's business, as of a proxy in front.

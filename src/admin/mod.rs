@@ -176,6 +176,8 @@ fn finished(routes: Router<State>, state: &State) -> Router<State> {
 }
 
 #[cfg(test)]
+mod fleet_tests;
+#[cfg(test)]
 mod rights_tests;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use super::State;
 use crate::drain::Drain;
 use crate::metrics::{MEDIA_TYPE, Registry};
 use crate::readiness::Readiness;
+use crate::staleness::Staleness;
 
 /// What this server says of itself.
 #[derive(Clone, Default)]
@@ -21,6 +22,8 @@ pub struct Operations {
     pub readiness: Readiness,
     /// Whether it is stopping.
     pub drain: Drain,
+    /// How far what is known is behind what is stored.
+    pub staleness: Staleness,
 }
 
 /// Stands in requests that came through a door of this machine only: figures are told there to
@@ -33,14 +36,19 @@ pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
     ([(CONTENT_TYPE, MEDIA_TYPE)], state.operations.registry.text()).into_response()
 }
 
-/// `GET /readyz`: 200, or 503 with one line for each part that is not ready.
+/// `GET /readyz`: 200, or 503 with one line for each part that is not ready. As long as what is known is trusted, a store that
+/// cannot be reached is told and takes nobody out of a balancer: every node would be.
 pub(super) async fn readyz(Shared(state): Shared<State>) -> Response {
     let mut faults = state.operations.readiness.faults();
     if state.operations.drain.has_begun() {
         faults.push(("server".to_owned(), "it is stopping".to_owned()));
     }
+    if let Err(stale) = state.operations.staleness.check() {
+        faults.push(("store".to_owned(), stale.to_string()));
+    }
     if faults.is_empty() {
-        return "ready\n".into_response();
+        let behind = state.operations.staleness.notice().map_or_else(String::new, |notice| format!("store: {notice}\n"));
+        return format!("ready\n{behind}").into_response();
     }
     let lines: Vec<_> = faults.iter().map(|(part, reason)| format!("{part}: {reason}\n")).collect();
     (StatusCode::SERVICE_UNAVAILABLE, lines.concat()).into_response()

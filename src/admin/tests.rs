@@ -59,6 +59,7 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
     };
     let token = SecretValue::new(b"a token".to_vec()).expect("a value");
     let runner = DeclaredRunner { organization: OrganizationName::default(), runner, token: Some(token) };
+    let operations = Operations { staleness: ledger.staleness().clone(), ..Operations::default() };
     let settings = Settings {
         hosts: vec![Host::parse("localhost").expect("a host")],
         base: "http://localhost:8081".to_owned(),
@@ -78,7 +79,7 @@ async fn state_with_audit(clock: crate::members::Clock) -> (State, Arc<Audit>) {
         ca: "-----BEGIN CERTIFICATE-----\n".into(),
         road: None,
         reload: Some(Arc::new(NothingNew)),
-        operations: Operations::default(),
+        operations,
     };
     (state, audit)
 }

@@ -237,15 +237,19 @@ fn ended(outcome: std::io::Result<()>) {
     }
 }
 
+/// A directory of this user alone, made where it is absent.
+pub(super) fn private_directory(directory: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
 /// Makes the socket where only this user may enter, and moves it into place with its mode set: at
 /// no moment can anybody else reach it, whatever the directory's own mode is (a mounted volume's).
 /// What is there already was left by a server that died; this one holds the store or its ports.
 pub(super) fn bind_socket(path: &Path) -> Result<UnixListener, AppError> {
     let fault = |fault: std::io::Error| AppError::Start(format!("the socket {} cannot be made: {fault}", path.display()));
-    let private = |directory: &Path| DirBuilder::new().recursive(true).mode(0o700).create(directory);
     let directory = path.parent().unwrap_or(Path::new("."));
     let apart = directory.join(".admin");
-    private(directory).and_then(|()| private(&apart)).map_err(fault)?;
+    private_directory(directory).and_then(|()| private_directory(&apart)).map_err(fault)?;
     for own in [directory, &apart] {
         let metadata = std::fs::metadata(own).map_err(fault)?;
         if metadata.mode() & 0o022 != 0 {

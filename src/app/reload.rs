@@ -140,6 +140,7 @@ impl Running {
         }
         keys::withhold(&rooms.withheld, &config);
         rooms.members.set_always(organizations(&config));
+        rooms.ledger.staleness().trust_for(config.store.stale_for.0);
         rooms.activity.set_bounds(config.activity.keep.0, config.activity.entries);
         (self.roof.follow)(&config);
 

@@ -28,7 +28,7 @@ use crate::proxy::{self, Budget, Budgets, Door, Entrance, Shared};
 use crate::readiness::Readiness;
 use crate::serve;
 use crate::stack;
-use crate::tls::{Authority, Leaves, Made};
+use crate::tls::{Authority, Leaves};
 use crate::upstream;
 
 /// How long after a value was in hand a worker's stack is swept.
@@ -62,11 +62,8 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, start: Star
         lock = Some(former.release().await?);
     }
     let rooms = Arc::new(super::open_handed(&config, lock).await?);
-    let (authority, made) =
-        Authority::load_or_create(&config.intercept.ca_certificate, &config.intercept.ca_key, SystemTime::now())?;
-    if matches!(made, Made::Created) {
-        tracing::warn!(certificate = %config.intercept.ca_certificate.display(), key = %config.intercept.ca_key.display(), "a new certificate authority was made; clients must trust its certificate");
-    }
+    rooms.claim_node(&config).await?;
+    let authority = super::authority::authority(&config, &rooms.ledger).await?;
     let mut signals = Signals::listen()?;
     let drain = Drain::new();
     let (front, listeners) = bound.map_or_else(|| bind(&config, workers, &mut at_hand), Ok)?;
@@ -129,6 +126,7 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, start: Star
     let reloader = Reloader(Running::new((config, prints), (roof, printer), parts));
     // Before anybody can ask for one.
     rooms.custody.resume();
+    rooms.custody.follow();
     let mut people = doors.start(Arc::new(errands), Arc::new(reloader.clone()), &last);
     let (taken, taken_over) = oneshot::channel();
     tokio::spawn(handover::offer(next, offer, taken));

@@ -502,11 +502,19 @@ pub enum LogLevel {
 }
 
 /// `[store]`: what keeps the sealed records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// The engine.
     pub engine: Engine,
+    /// How long what is known is trusted while a shared store cannot be reached.
+    pub stale_for: Span,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { engine: Engine::default(), stale_for: Span::secs(600) }
+    }
 }
 
 /// What keeps the sealed records.

@@ -6,6 +6,7 @@
 //! opens, are former keys retired: first where they are kept, then in this process. So whatever happens at
 //! whatever moment, the keys that are given open everything.
 
+mod fleet;
 mod rotation;
 mod survey;
 #[cfg(test)]
@@ -67,6 +68,11 @@ pub enum CustodyError {
         /// The one in use.
         held: KeyId,
     },
+    /// A new key would have to be given to others first.
+    #[error(
+        "other nodes run over this store ({0}), so no key is made here: give each node the new key first, with the one of now on          a line below it, and then rotate on one of them; nothing was changed"
+    )]
+    OthersRun(String),
     /// The keys cannot be had, or no new one can be made.
     #[error("{0}")]
     Sources(String),
@@ -180,6 +186,7 @@ impl Custody {
         let is_unfinished = held.former().next().is_some() || Survey::of(&self.inner).await?.needed > 0;
         let made = given.current() == held.current() && !is_unfinished;
         let ring = if made {
+            self.refuse_where_others_run().await?;
             blocking(move || sources.renew()).await?
         } else if given.holds(held.current()) {
             given
@@ -252,6 +259,10 @@ enum Stopped {
     DoesNotOpen(String),
     #[error("the key {0} was to take over, and another one has meanwhile; ask for the rotation again")]
     Overtaken(KeyId),
+    #[error(
+        "everything is sealed under the new key, and former keys are kept: other nodes seal with another key ({0}); give them the          new one, and ask for the rotation again"
+    )]
+    OthersSeal(String),
     #[error("{0} of what is stored still need a former key, as others keep writing with it; ask for the rotation again")]
     StillNeeded(u64),
 }

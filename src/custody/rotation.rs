@@ -1,14 +1,18 @@
 //! One rotation, from the first record to the retirement of the former keys.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Inner, Progress, Retired, State, Stopped, Survey, blocking};
+use super::{Inner, Progress, Retired, State, Stopped, Survey, blocking, fleet};
 use crate::seal::KeyId;
 
 /// Records in one commit: of 64 KiB each they make one MiB.
 const RECORDS: usize = 16;
 /// Whoever prepared a write before the key was changed may carry it out after a round.
 const ROUNDS: usize = 4;
+/// How often it is looked at what other nodes do, and the pause in between: they take a new key up within half a minute.
+const WAITS: usize = 60;
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs it, and leaves in the progress how it ended.
 pub(super) async fn run(inner: Arc<Inner>) {
@@ -29,15 +33,27 @@ pub(super) async fn run(inner: Arc<Inner>) {
 async fn rotate(inner: &Inner) -> Result<String, Stopped> {
     let current = inner.ledger.sealer().key_id();
     inner.progress().total = Survey::of(inner).await?.needed;
-    for _ in 0..ROUNDS {
+    let mut otherwise = String::new();
+    for round in 0..ROUNDS + WAITS {
         renew(inner).await?;
         let survey = Survey::of(inner).await?;
         if let Some(key) = survey.broken {
             return Err(Stopped::DoesNotOpen(key));
         }
-        if survey.needed == 0 {
+        // As long as somebody seals with a former key, it has to open here.
+        otherwise = fleet::who_seals_otherwise(inner, current).await?;
+        if survey.needed == 0 && otherwise.is_empty() {
             return retire(inner, current).await;
         }
+        if round >= ROUNDS && fleet::others(inner).await?.is_empty() {
+            break;
+        }
+        if round >= ROUNDS {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    if !otherwise.is_empty() {
+        return Err(Stopped::OthersSeal(otherwise));
     }
     Err(Stopped::StillNeeded(Survey::of(inner).await?.needed))
 }

@@ -11,6 +11,8 @@ use crate::store::{StoreError, Stored};
 const STEP: usize = 32;
 /// Records, of which the ledger knows which can be used.
 const RECORDS: &str = "record/";
+/// Claims to the names of nodes: they hold nothing, and each node renews its own every half a minute.
+const CLAIMS: &str = "node/";
 /// Parts of the manifest.
 const MANIFEST: &str = "manifest";
 
@@ -45,6 +47,9 @@ impl Survey {
 
     fn take_in(&mut self, inner: &Inner, stored: &Stored) {
         let Ok(envelope) = Envelope::parse(&stored.bytes) else { return };
+        if stored.key.starts_with(CLAIMS) {
+            return;
+        }
         *self.sealed.entry(envelope.key_id()).or_default() += 1;
         let sealer = inner.ledger.sealer();
         let is_record = stored.key.starts_with(RECORDS);

@@ -1,5 +1,7 @@
 //! How a rotation is begun, gone on with and ended, with keys that a test holds.
 
+mod fleet;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -57,10 +59,19 @@ impl Sources for Kept {
 
 /// A store that was begun under the last key of `ring`, with those keys given; and what is heard when they are read.
 async fn custody(ring: KeyRing, fails: u32, word: Option<mpsc::Receiver<()>>) -> (Arc<Custody>, Arc<Kept>, mpsc::Receiver<()>) {
-    let backend = store::open(Engine::Memory).await.expect("memory opens");
+    custody_of(store::open(Engine::Memory).await.expect("memory opens"), NodeName::default(), ring, (fails, word)).await
+}
+
+/// The same of a node over `backend`.
+async fn custody_of(
+    backend: Arc<dyn Backend>,
+    node: NodeName,
+    ring: KeyRing,
+    (fails, word): (u32, Option<mpsc::Receiver<()>>),
+) -> (Arc<Custody>, Arc<Kept>, mpsc::Receiver<()>) {
     let ledger = Arc::new(Ledger::open(backend.clone(), Sealer::with(ring.clone())).await.expect("it is empty"));
     let (audit, handover) = Audit::handing_over(&Registry::new());
-    let settings = Settings { node: NodeName::default(), keep: Duration::from_hours(1), entries: 10 };
+    let settings = Settings { node, keep: Duration::from_hours(1), entries: 10 };
     let opened = Activity::open(backend.clone(), ledger.sealer().clone(), settings, (Arc::new(audit), handover)).await;
     let (activity, keeper) = opened.expect("it is empty");
     tokio::spawn(keeper.run());

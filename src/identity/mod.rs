@@ -16,6 +16,7 @@ use crate::audit::{Audit, Change};
 use crate::ledger::{Condition, Draft, Entry, Kind, Ledger, LedgerError, Payload, Record};
 use crate::seal::SealError;
 use crate::secret::{AllowedDomains, NamePattern, OrganizationName, RunnerName, SecretValue};
+use crate::staleness::Stale;
 use crate::store::StoreError;
 use crate::tls::CertificateName;
 pub use crate::token::Token;
@@ -498,6 +499,16 @@ impl Identity {
     /// revoked, replaced or given another token. Never waits.
     pub fn current(&self, runner: &Runner) -> Option<Arc<Runner>> {
         self.registry.by_token(&runner.token).filter(|current| current.id == runner.id)
+    }
+
+    /// That what is known of stored runners is trusted still: one that was revoked since could be anybody.
+    pub fn check_trusted(&self) -> Result<(), Stale> {
+        self.ledger.staleness().check()
+    }
+
+    /// The same of this runner; what the configuration declares rests on no store.
+    pub fn check_trust_in(&self, runner: &Runner) -> Result<(), Stale> {
+        if runner.declared { Ok(()) } else { self.check_trusted() }
     }
 
     /// Whether there is any runner, faulty ones included.

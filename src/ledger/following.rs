@@ -4,12 +4,14 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch::Receiver;
 
 use super::{Inner, LedgerError, open};
 use crate::seal::KeyId;
-use crate::store::Told;
+use crate::staleness::Staleness;
+use crate::store::{Freshness, Told};
 
 /// Between two attempts to load what could not be.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -31,7 +33,7 @@ pub enum Standing {
 }
 
 /// Follows as long as anybody has the ledger.
-pub(super) async fn follow(inner: Weak<Inner>, mut told: Receiver<Told>) {
+pub(super) async fn follow(inner: Weak<Inner>, mut told: broadcast::Receiver<Told>) {
     let Some(load) = inner.upgrade().map(|inner| Arc::clone(&inner.load)) else { return };
     let mut tried = tokio::time::Instant::now();
     loop {
@@ -54,6 +56,30 @@ pub(super) async fn follow(inner: Weak<Inner>, mut told: Receiver<Told>) {
         if let (true, Some(inner)) = (load_again, inner.upgrade()) {
             inner.load_again().await;
             tried = tokio::time::Instant::now();
+        }
+    }
+}
+
+/// Tells how far behind the book is: as far as the engine, and from when on nothing is taken in any more.
+pub(super) async fn tell(staleness: Staleness, mut freshness: Receiver<Freshness>, mut standing: Receiver<Standing>) {
+    loop {
+        let behind = match &*freshness.borrow_and_update() {
+            Freshness::Behind { since, why } => Some((*since, why.clone())),
+            Freshness::Current => None,
+        };
+        let astray = match &*standing.borrow_and_update() {
+            Standing::Astray { since, why, .. } => Some((*since, why.clone())),
+            Standing::Sound => None,
+        };
+        match astray.into_iter().chain(behind).min_by_key(|(since, _)| *since) {
+            Some((since, why)) => staleness.behind(since, &why),
+            None => staleness.current(),
+        }
+        tokio::select! {
+            // An engine that is the truth itself never changes.
+            Ok(()) = freshness.changed() => {}
+            Ok(()) = standing.changed() => {}
+            else => return,
         }
     }
 }

@@ -29,6 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::AbortHandle;
+use zeroize::Zeroizing;
 
 pub use following::Standing;
 pub use record::{Draft, Entry, Faulty, Header, Kind, Record, RecordKey};
@@ -36,6 +37,7 @@ pub use renewal::Renewed;
 
 use crate::seal::{KeyId, SealError, Sealer};
 use crate::secret::{OrganizationName, SecretValue};
+use crate::staleness::Staleness;
 use crate::store::{Backend, Freshness, StoreError};
 use book::Book;
 
@@ -114,8 +116,9 @@ pub type Condition = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct Ledger {
     inner: Arc<Inner>,
     clock: Clock,
-    /// The task that follows what others write, in a shared store.
-    following: Option<AbortHandle>,
+    staleness: Staleness,
+    /// In a shared store: what follows what others write, and what tells how far behind that is.
+    following: Vec<AbortHandle>,
 }
 
 struct Inner {
@@ -157,8 +160,13 @@ impl Ledger {
             writer: Mutex::new(()),
             book: StdMutex::new(book),
         });
-        let following = told.map(|told| tokio::spawn(following::follow(Arc::downgrade(&inner), told)).abort_handle());
-        Ok(Self { inner, clock, following })
+        let (staleness, mut following) = (Staleness::default(), Vec::new());
+        if let Some(told) = told {
+            let (freshness, standing) = (inner.freshness.clone(), inner.standing.subscribe());
+            following.push(tokio::spawn(following::follow(Arc::downgrade(&inner), told)).abort_handle());
+            following.push(tokio::spawn(following::tell(staleness.clone(), freshness, standing)).abort_handle());
+        }
+        Ok(Self { inner, clock, staleness, following })
     }
 
     /// Whether other processes write too.
@@ -169,6 +177,11 @@ impl Ledger {
     /// Whether what others write is followed; whoever waits is told when that changes.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.inner.standing.subscribe()
+    }
+
+    /// How far what is known here may be behind what is stored.
+    pub fn staleness(&self) -> &Staleness {
+        &self.staleness
     }
 
     /// Has everything loaded and authenticated again, soon: a key was given that was missing.
@@ -337,9 +350,7 @@ impl Ledger {
 
 impl Drop for Ledger {
     fn drop(&mut self) {
-        if let Some(following) = &self.following {
-            following.abort();
-        }
+        self.following.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -347,6 +358,11 @@ impl Record {
     /// Opens the value under `sealer`; it is authenticated each time.
     pub fn open_value(&self, sealer: &Sealer) -> Result<SecretValue, SealError> {
         sealer.open_value(&self.envelope)
+    }
+
+    /// Opens whatever is sealed in it under `sealer`.
+    pub fn open(&self, sealer: &Sealer) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        sealer.open(&self.envelope)
     }
 }
 

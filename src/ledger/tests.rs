@@ -261,6 +261,7 @@ async fn a_manifest_that_is_damaged_is_not_followed_nor_overwritten_and_followed
         let damaged = stored(&store, part).await;
         for ledger in [&one, &two] {
             ledger.is(|standing| matches!(standing, Standing::Astray { .. })).await;
+            until(|| ledger.staleness().age().is_some()).await;
             assert_eq!(ledger.told(), before, "it goes on with what it knows");
             let refused = ledger.add("b", "two").await.expect_err("refused");
             assert!(matches!(refused, LedgerError::Astray { .. }), "{refused}");
@@ -336,11 +337,12 @@ async fn whoever_lacks_a_new_key_keeps_what_it_has_and_follows_once_it_is_given(
     assert_eq!(one.is_level_with(&store).await.len(), 2);
 }
 
-/// A store that may be told to keep what it is told to itself, to lose it, or to lose answers.
+/// A store that may be told to keep what it is told to itself, to lose it, to lose answers, or that it cannot be reached.
 struct Moody {
     store: Arc<dyn Backend>,
     told: tokio::sync::broadcast::Sender<Told>,
     loses_answers: AtomicBool,
+    freshness: watch::Sender<Freshness>,
 }
 
 impl Backend for Moody {
@@ -369,7 +371,7 @@ impl Backend for Moody {
     }
 
     fn freshness(&self) -> watch::Receiver<Freshness> {
-        self.store.freshness()
+        self.freshness.subscribe()
     }
 
     fn is_shared(&self) -> bool {
@@ -379,7 +381,8 @@ impl Backend for Moody {
 
 async fn moody() -> (Arc<Moody>, Ledger) {
     let (store, told) = (shared().await, tokio::sync::broadcast::Sender::new(64));
-    let moody = Arc::new(Moody { store, told, loses_answers: AtomicBool::new(false) });
+    let (loses_answers, freshness) = (AtomicBool::new(false), watch::Sender::new(Freshness::Current));
+    let moody = Arc::new(Moody { store, told, loses_answers, freshness });
     let ledger = over(&(Arc::clone(&moody) as Arc<dyn Backend>)).await;
     (moody, ledger)
 }
@@ -462,6 +465,31 @@ async fn a_write_over_what_was_not_told_waits_for_it() {
     assert!(matches!(ledger.add("b", "two").await, Err(LedgerError::Store(StoreError::Conflict { .. }))));
     ledger.is_level_with(&moody.store).await;
     assert!(matches!(ledger.add("b", "two").await, Err(LedgerError::NameTaken)));
+}
+
+#[tokio::test]
+async fn while_the_store_cannot_be_reached_nothing_is_written_and_what_is_known_ages() {
+    let (moody, ledger) = moody().await;
+    ledger.add("a", "one").await.expect("made");
+    let since = std::time::Instant::now();
+    moody.freshness.send_replace(Freshness::Behind { since, why: "no member answers".to_owned() });
+    let refused = ledger.add("b", "one").await.expect_err("refused at once").to_string();
+    assert!(refused.contains("no member answers"), "{refused}");
+    ledger.staleness().trust_for(Duration::from_hours(1));
+    until(|| ledger.staleness().age().is_some()).await;
+    assert_eq!(ledger.staleness().check(), Ok(()), "it goes on with what it knows");
+    assert_eq!(ledger.told(), [("a 1".to_owned(), "one".to_owned())]);
+    ledger.staleness().trust_for(Duration::ZERO);
+    until(|| ledger.staleness().check().is_err()).await;
+    moody.freshness.send_replace(Freshness::Current);
+    until(|| ledger.staleness().age().is_none()).await;
+    ledger.add("b", "one").await.expect("made");
+}
+
+async fn until(what: impl Fn() -> bool) {
+    while !what() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Everything of a commit under one revision, as the store tells it.

@@ -41,6 +41,7 @@ pub use tokens::{NewToken, Program, TokenView};
 
 use crate::ledger::{Draft, Kind, Ledger};
 use crate::secret::OrganizationName;
+use crate::staleness::Stale;
 pub use crate::token::Token;
 use crate::token::TokenHash;
 use invitations::Invitation;
@@ -117,6 +118,11 @@ impl Members {
     /// From now on the configuration names these organizations.
     pub fn set_always(&self, always: impl IntoIterator<Item = OrganizationName>) {
         self.always.store(Arc::new(with_home(always)));
+    }
+
+    /// That what is known of people is trusted still: whose right was taken away since is not known.
+    pub fn check_trusted(&self) -> Result<(), Stale> {
+        self.ledger.staleness().check()
     }
 
     fn now(&self) -> SystemTime {

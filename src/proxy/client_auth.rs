@@ -20,6 +20,7 @@ use crate::identity::{Identity, Runner};
 use crate::inject::{Code, Refusal};
 use crate::origin::Host;
 use crate::secret::{NamePattern, OrganizationName, RunnerName};
+use crate::staleness::Stale;
 use crate::upstream::Tenant;
 
 /// Whoever a request acts for.
@@ -116,7 +117,10 @@ impl Caller {
             (Some(runner), _) => shared.identity.current(runner),
         };
         match current {
-            Some(current) => Ok(Self { runner: Some(current), ..self.clone() }),
+            Some(current) => {
+                trusted(shared, &current)?;
+                Ok(Self { runner: Some(current), ..self.clone() })
+            }
             None => Err(unauthenticated("The runner of this tunnel was revoked, or is known by something else now.")),
         }
     }
@@ -139,11 +143,17 @@ pub(super) fn without_token(shared: &Shared, client: &Arc<Client>) -> Result<Cal
         return anonymous(shared, client);
     }
     match certified(shared, client) {
-        Some(runner) => Ok(Caller::runner(runner, Standing::Certificate(Arc::clone(client)))),
-        None => Err(unauthenticated(&format!(
-            "The client's certificate ({}) belongs to no runner, or to more than one; `subrosa runner edit NAME --certificate` gives one to a runner.",
-            names(client)
-        ))),
+        Some(runner) => {
+            trusted(shared, &runner)?;
+            Ok(Caller::runner(runner, Standing::Certificate(Arc::clone(client))))
+        }
+        None => Err(unknown(
+            shared,
+            &format!(
+                "The client's certificate ({}) belongs to no runner, or to more than one; `subrosa runner edit NAME --certificate` gives one to a runner.",
+                names(client)
+            ),
+        )),
     }
 }
 
@@ -151,8 +161,9 @@ pub(super) fn without_token(shared: &Shared, client: &Arc<Client>) -> Result<Cal
 /// has a certificate come with a stranger's.
 pub(super) fn with_token(shared: &Shared, token: &[u8], client: &Arc<Client>) -> Result<Caller, Refusal> {
     let Some(runner) = known(&shared.identity, token) else {
-        return Err(unauthenticated("The token belongs to no runner; it may have been revoked or mistyped."));
+        return Err(unknown(shared, "The token belongs to no runner; it may have been revoked or mistyped."));
     };
+    trusted(shared, &runner)?;
     let disagree = client.certificate.is_some()
         && match certified(shared, client) {
             Some(other) => other.id != runner.id,
@@ -185,6 +196,8 @@ fn anonymous(shared: &Shared, client: &Arc<Client>) -> Result<Caller, Refusal> {
     if let Some(organization) = &shared.settings.load().anonymous {
         return Ok(Caller::anonymous(organization.clone(), standing));
     }
+    // Whether runners exist is stored.
+    shared.identity.check_trusted().map_err(|fault| stale(&fault))?;
     match (client.is_loopback, shared.identity.has_runners()) {
         (true, false) => Ok(Caller::anonymous(OrganizationName::default(), standing)),
         (true, true) => Err(unauthenticated("Runners exist, so clients without a token are no longer served.")),
@@ -192,6 +205,20 @@ fn anonymous(shared: &Shared, client: &Arc<Client>) -> Result<Caller, Refusal> {
             "Clients from other machines need a token (or `proxy.anonymous` in the config, which names an organization for all of them).",
         )),
     }
+}
+
+/// Nobody is let in by what was known of them too long ago.
+fn trusted(shared: &Shared, runner: &Runner) -> Result<(), Refusal> {
+    shared.identity.check_trust_in(runner).map_err(|fault| stale(&fault))
+}
+
+/// Who is not known may have become a runner meanwhile, where that would not be heard of.
+fn unknown(shared: &Shared, what: &str) -> Refusal {
+    shared.identity.check_trusted().map_or_else(|fault| stale(&fault), |()| unauthenticated(what))
+}
+
+fn stale(stale: &Stale) -> Refusal {
+    Refusal::new(Code::StoreUnavailable, stale.to_string())
 }
 
 fn unauthenticated(what: &str) -> Refusal {

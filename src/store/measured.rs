@@ -40,7 +40,10 @@ impl Measured {
             }
             Err(StoreError::Failed(why) | StoreError::Unknown { why }) => {
                 self.failures.add(1);
-                self.readiness.fault(PART, why);
+                // How far a shared one is behind is told elsewhere; every process would be taken for unfit at once.
+                if !self.engine.is_shared() {
+                    self.readiness.fault(PART, why);
+                }
             }
             // Somebody else was faster: nothing is wrong with the engine.
             Err(StoreError::Conflict { .. } | StoreError::InUse { .. }) => {}

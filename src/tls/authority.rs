@@ -32,6 +32,12 @@ pub struct Authority {
     until: SystemTime,
 }
 
+/// A certificate and its key, as PEM.
+pub(super) struct Generated {
+    pub(super) certificate: String,
+    pub(super) key: Zeroizing<String>,
+}
+
 /// How the authority came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
@@ -153,15 +159,20 @@ impl Authority {
         Ok((chain, term))
     }
 
-    fn create(certificate: &Path, key: &Path, now: SystemTime) -> Result<Self, AuthorityError> {
+    /// A new authority, as PEM.
+    pub(super) fn generate(now: SystemTime) -> Result<Generated, AuthorityError> {
         let failed = |cause: rcgen::Error| AuthorityError::NotMade(cause.to_string());
         let pair = KeyPair::generate().map_err(failed)?;
         let made = authority_params(&pair, now)
             .map_err(|cause| AuthorityError::NotMade(cause.to_string()))?
             .self_signed(&pair)
             .map_err(failed)?;
-        let key_pem = Zeroizing::new(pair.serialize_pem());
-        let certificate_pem = pem::write(&[CertificateDer::from(made)]);
+        let key = Zeroizing::new(pair.serialize_pem());
+        Ok(Generated { certificate: pem::write(&[CertificateDer::from(made)]), key })
+    }
+
+    fn create(certificate: &Path, key: &Path, now: SystemTime) -> Result<Self, AuthorityError> {
+        let Generated { certificate: certificate_pem, key: key_pem } = Self::generate(now)?;
         // The key first: a certificate without its key would look like a thing to hand out.
         files::create_key(key, key_pem.as_bytes()).map_err(|cause| file(key, cause))?;
         if let Err(cause) = files::create_public(certificate, certificate_pem.as_bytes()) {
@@ -172,7 +183,7 @@ impl Authority {
         Self::load((certificate, certificate_pem.as_bytes()), (key, key_pem.as_bytes()), now)
     }
 
-    fn load(certificate: (&Path, &[u8]), key: (&Path, &[u8]), now: SystemTime) -> Result<Self, AuthorityError> {
+    pub(super) fn load(certificate: (&Path, &[u8]), key: (&Path, &[u8]), now: SystemTime) -> Result<Self, AuthorityError> {
         let unfit = |cause: String| AuthorityError::Unfit { path: certificate.0.to_owned(), cause };
         if memchr::memmem::find(certificate.1, b"PRIVATE KEY-----").is_some() {
             let cause = "it holds a private key, and everybody reads this file: keep the key in intercept.ca_key alone";

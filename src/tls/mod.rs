@@ -14,6 +14,7 @@ mod listener;
 mod pair;
 mod pem;
 mod presented;
+mod stored_authority;
 #[cfg(test)]
 mod test_openssl;
 mod trust;
@@ -30,6 +31,7 @@ pub use leaves::Leaves;
 pub use listener::{ListenerError, listener_config};
 pub use pair::{CertifiedPair, PairError};
 pub use presented::Presented;
+pub use stored_authority::Parts as AuthorityParts;
 pub use trust::{Roots, TrustError, client_config, for_proxy};
 
 /// HTTP/1.1, as TLS calls it (RFC 7301).

@@ -130,7 +130,7 @@ impl Redeclared<'_> {
 impl Vault {
     /// A vault over `ledger`, with the secrets that the configuration declares.
     pub fn new(ledger: Arc<Ledger>, declared: Vec<(OrganizationName, NewSecret)>) -> Result<Self, VaultError> {
-        let replica = Arc::new(Replica::new(ledger.sealer().clone()));
+        let replica = Arc::new(Replica::new(ledger.sealer().clone(), ledger.staleness().clone()));
         ledger.follow(KIND, replica.clone());
         let vault = Self { ledger, replica, audit: Arc::default(), names: RwLock::default() };
         let (declared, _) = vault.consistent(declared)?;

@@ -11,6 +11,7 @@ use crate::inject::{Absence, LEAST, Resolver, Secret, Unavailable};
 use crate::ledger::{Entry, Faulty, Follower, Record, RecordKey};
 use crate::seal::{Resident, SealError, Sealer};
 use crate::secret::{AllowedDomains, Description, Limits, NamePattern, OrganizationName, SecretName, SecretValue};
+use crate::staleness::Staleness;
 
 /// A sound secret: what its header says, parsed once, and the sealed record.
 pub(super) struct Kept {
@@ -40,13 +41,14 @@ pub(super) struct Declared(Organizations);
 /// All secrets.
 pub(super) struct Replica {
     sealer: Sealer,
+    staleness: Staleness,
     declared: ArcSwap<Declared>,
     stored: ArcSwap<Organizations>,
 }
 
 impl Replica {
-    pub(super) fn new(sealer: Sealer) -> Self {
-        Self { sealer, declared: ArcSwap::default(), stored: ArcSwap::default() }
+    pub(super) fn new(sealer: Sealer, staleness: Staleness) -> Self {
+        Self { sealer, staleness, declared: ArcSwap::default(), stored: ArcSwap::default() }
     }
 
     /// Adds a secret to those of a configuration; whether its name was free.
@@ -267,6 +269,12 @@ impl Resolver for View {
         // First, so that a runner learns nothing about names outside its patterns.
         if self.names.as_ref().is_some_and(|patterns| !patterns.iter().any(|pattern| pattern.matches(name))) {
             return Err(Absence::NotPermitted);
+        }
+        // Whether a stored one is what it was, or was deleted, is not known then.
+        if let Err(stale) = self.replica.staleness.check()
+            && !self.replica.is_declared(&self.organization, name)
+        {
+            return Err(Absence::Unavailable(Unavailable(stale.to_string())));
         }
         match self.replica.slot(&self.organization, name) {
             None => Err(Absence::NotFound),

@@ -112,7 +112,7 @@ impl From<CustodyError> for Problem {
     fn from(error: CustodyError) -> Self {
         let (status, code) = match &error {
             CustodyError::UnderWay => (StatusCode::CONFLICT, "rotation_under_way"),
-            CustodyError::NothingKept | CustodyError::NotGiven { .. } | CustodyError::Sources(_) => {
+            CustodyError::NothingKept | CustodyError::NotGiven { .. } | CustodyError::OthersRun(_) | CustodyError::Sources(_) => {
                 (StatusCode::CONFLICT, "key_unavailable")
             }
             CustodyError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"),

@@ -50,7 +50,7 @@ pub(super) async fn show(
         (tools(&organization, &wanted))
         @for notice in &page.notices { (note(Tone::Warn, &html! { p { (prose(notice)) } })) }
         div data-live-rows[wanted.cursor.is_empty()] data-stream={ "/api/v1/organizations/" (organization) "/activity/stream?" (wanted.api()) } {
-            @if page.entries.is_empty() { (nothing(&organization, &wanted)) } @else { (table(&organization, &page.entries)) }
+            @if page.entries.is_empty() { (nothing(&organization, &wanted)) } @else { (table(&organization, &page.entries, state.activity.has_others())) }
         }
         @if page.stopped_early { p.hint { "Enough was looked at for one page; older entries may match too." } }
         @if let Some(next) = &page.next {
@@ -187,7 +187,8 @@ fn nothing(organization: &OrganizationName, wanted: &Wanted) -> Markup {
     )
 }
 
-fn table(organization: &OrganizationName, entries: &[Found]) -> Markup {
+/// `of_nodes`: each entry is shown with the node that wrote it.
+fn table(organization: &OrganizationName, entries: &[Found], of_nodes: bool) -> Markup {
     let now = now();
     html! {
         table.table role="table" {
@@ -198,7 +199,12 @@ fn table(organization: &OrganizationName, entries: &[Found]) -> Markup {
             tbody role="rowgroup" {
                 @for found in entries {
                     tr role="row" {
-                        td role="cell" data-label="When" { (moment(found.entry.at.div_euclid(1_000), now)) }
+                        td role="cell" data-label="When" {
+                            div {
+                                (moment(found.entry.at.div_euclid(1_000), now))
+                                @if of_nodes { div.small.muted { "on " (found.node) } }
+                            }
+                        }
                         @match &found.entry.what {
                             What::Exchange(exchange) => (exchange_cells(organization, exchange)),
                             What::Change(change) => (change_cells(change)),

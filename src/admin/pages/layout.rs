@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{LOGO, SCRIPT, STYLE};
 use super::icon::{self, Icon};
+use super::parts::{self, Tone};
 use super::visit::Visit;
 use crate::secret::OrganizationName;
 
@@ -80,7 +81,10 @@ impl<'a> Page<'a> {
             div.frame {
                 (side(visit, self.section))
                 main.main #content tabindex="-1" {
-                    div.content { (self.trail(visit)) (content) }
+                    div.content {
+                        @if let Some(notice) = &visit.notice { (parts::status(Tone::Warn, &html! { p { (notice) } })) }
+                        (self.trail(visit)) (content)
+                    }
                 }
             }
         };

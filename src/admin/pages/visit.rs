@@ -22,6 +22,8 @@ pub(in crate::admin) struct Visit {
     pub(in crate::admin) organizations: Vec<OrganizationName>,
     /// What their forms carry along.
     csrf: Csrf,
+    /// What stands above every page: that what is stored is not known at the moment.
+    pub(in crate::admin) notice: Option<String>,
 }
 
 /// One person at one page of an organization.
@@ -40,7 +42,7 @@ impl Visit {
             None => vec![OrganizationName::default()],
         };
         organizations.sort();
-        Self { principal, organization: organizations.first().cloned(), organizations, csrf: Csrf::none() }
+        Self { principal, organization: organizations.first().cloned(), organizations, csrf: Csrf::none(), notice: None }
     }
 
     /// What a form of theirs has to carry along.
@@ -69,7 +71,8 @@ impl FromRequestParts<State> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let csrf = Csrf::from_request_parts(parts, state).await?;
-        let visit = Self { csrf, ..Self::new(Principal::from_request_parts(parts, state).await?) };
+        let notice = state.operations.staleness.notice();
+        let visit = Self { csrf, notice, ..Self::new(Principal::from_request_parts(parts, state).await?) };
         let parameters = RawPathParams::from_request_parts(parts, state).await;
         let named = parameters.ok().and_then(|parameters| {
             let named = parameters.iter().find(|(name, _)| *name == "organization");

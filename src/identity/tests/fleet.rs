@@ -1,5 +1,7 @@
 //! Runners on several nodes of one store: known and revoked on each.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 
 #[tokio::test]
@@ -31,6 +33,23 @@ async fn one_certificate_is_one_runner_s_on_all_nodes() {
     let edit = Edit { certificate: Some(Some(certificate)), ..Edit::default() };
     let refused = one.edit(&home, &name("c"), edit, None, "ada").await;
     assert!(matches!(refused, Err(IdentityError::CertificateTaken { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn beyond_the_time_that_it_is_trusted_nobody_is_known_but_who_is_declared() {
+    let backend = store::open(Engine::SharedMemory).await.expect("opens");
+    let one = identity_over(backend, vec![declared("d", "a token of the config")]).await.expect("opens");
+    let (_, token) = one.create(&home(), new("r"), "ada").await.expect("creates");
+    let stored = one.authenticate(token.show_once().as_bytes()).expect("is known");
+    let declared = one.authenticate(b"a token of the config").expect("is known");
+    let staleness = one.ledger.staleness();
+    staleness.trust_for(Duration::ZERO);
+    assert!(one.check_trust_in(&stored).is_ok() && one.check_trusted().is_ok());
+    staleness.behind(Instant::now(), "nobody answers");
+    until(|| one.check_trusted().is_err()).await;
+    assert!(one.check_trust_in(&stored).is_err() && one.check_trust_in(&declared).is_ok());
+    staleness.current();
+    assert!(one.check_trust_in(&stored).is_ok());
 }
 
 /// Waits until what the other node wrote has come.

@@ -43,3 +43,20 @@ async fn a_record_that_somebody_adds_takes_no_secret_s_name() {
     until(|| !one.ledger.faults().is_empty()).await;
     assert!(gives(&one, &home(), "a", "hunter2"));
 }
+
+#[tokio::test]
+async fn beyond_the_time_that_it_is_trusted_no_stored_secret_goes_out_and_declared_ones_do() {
+    let backend = store::open(Engine::SharedMemory).await.expect("opens");
+    let one = vault_over(backend, vec![(home(), new("d", "hunter1"))]).await.expect("opens");
+    one.create(&home(), new("a", "hunter2"), "ada").await.expect("creates");
+    let staleness = one.ledger.staleness();
+    staleness.trust_for(Duration::ZERO);
+    staleness.behind(std::time::Instant::now(), "nobody answers");
+    until(|| staleness.check().is_err()).await;
+    for called in ["a", "made.up"] {
+        assert!(matches!(absence(&one, called), Some(Absence::Unavailable(_))), "{called}");
+    }
+    assert!(gives(&one, &home(), "d", "hunter1"));
+    staleness.current();
+    assert!(gives(&one, &home(), "a", "hunter2"));
+}
