@@ -1,6 +1,6 @@
 """What the measuring scripts share: an origin, the proxy in a directory of its own, clients made of sockets, what /proc
 says of a process, and the place in docs/performance.md where a table goes. Everything is on loopback; only what was started here is ended."""
-import os, platform, re, shutil, socket, ssl, subprocess, sys, tempfile, time
+import json, os, platform, re, shutil, socket, ssl, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VALUE = "value-for-measurements-0123456789"
@@ -221,3 +221,35 @@ def oha():
         subprocess.run(["cargo", "install", "--quiet", "--root", os.path.join(HERE, "target/tools"), "--locked", "oha@1.16.0", "--no-default-features",
                         "--features", "rustls"], check=True)
     return found
+
+
+REQUEST = "Host: {host}\r\nUser-Agent: measure\r\nAccept: */*\r\n{more}\r\n"
+KEY = f"X-Key: {{secrets.load.key}}\r\nX-Want: {VALUE}\r\n"
+CONTENT = json.dumps({"records": [{"id": index, "name": "Ada Lovelace", "note": "no {braces} of ours"} for index in range(150)], "key": "{secrets.load.key}"})
+POST = f"X-Want: {VALUE}\r\nContent-Type: application/json\r\nContent-Length: {len(CONTENT)}\r\n"
+
+
+def requests(plain, tls):
+    """What is asked of a proxy that holds `load.key`: the request, and through a tunnel to where."""
+    at = lambda line, host, more, content="": (line + REQUEST.format(host=host, more=more) + content).encode()
+    return {
+        "request/http, nothing to inject": (at(f"GET http://{plain}/v1 HTTP/1.1\r\n", plain, ""), None),
+        "request/http, a reference in a field": (at(f"GET http://{plain}/v1 HTTP/1.1\r\n", plain, KEY), None),
+        "request/https intercepted, nothing to inject": (at("GET /v1 HTTP/1.1\r\n", tls, ""), tls),
+        "request/https intercepted, a reference in a field": (at("GET /v1 HTTP/1.1\r\n", tls, KEY), tls),
+        "request/https intercepted, 10 KB of JSON with a reference": (at("POST /v1 HTTP/1.1\r\n", tls, POST, CONTENT), tls),
+        "request/https intercepted, a tunnel and a handshake for each": (at("GET /v1 HTTP/1.1\r\n", tls, KEY), tls),
+    }
+
+
+def ask(connect, request, times, each, client=None):
+    """Asks so often, on one connection or on `each` its own. With 0 times only the connection is made, and returned."""
+    client = client or (None if each else connect())
+    if client is not None and times == 0:
+        client.ask(request)
+    for _ in range(times):
+        one = connect() if each else client
+        one.ask(request)
+        if each:
+            one.close()
+    return client

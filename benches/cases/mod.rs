@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use subrosa::audit::{Audit, Entry, Outcome};
+use subrosa::cli::JsonLines;
 use subrosa::inject::{Found, Injection, Instead, Needles, Passed, Readable, Reasons, Redaction, Resolver, Secrets, Sent};
 use subrosa::ledger::Ledger;
 use subrosa::origin::Host;
@@ -249,7 +250,7 @@ fn answers(vault: &Arc<Vault>) -> Vec<Case> {
 
 /// An audit line, formatted as a server formats it, and written nowhere.
 fn audit() -> Case {
-    let subscriber = tracing_subscriber::registry().with(tracing_subscriber::fmt::layer().json().with_writer(std::io::sink));
+    let subscriber = tracing_subscriber::registry().with(JsonLines::new(std::io::sink));
     let dispatch = tracing::Dispatch::new(subscriber);
     let (audit, organization, host) =
         (Audit::new(), OrganizationName::default(), Host::parse("api.crm.example.com").expect("a name"));

@@ -15,6 +15,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use super::json_lines::JsonLines;
 use super::lines::Lines;
 use crate::audit;
 use crate::config::{Log, LogFormat, LogLevel};
@@ -41,8 +42,11 @@ pub(super) fn start(log: &Log) -> Level {
         // Without whoever writes them nothing may wait.
         Err(_) => BoxMakeWriter::new(std::io::stderr),
     };
-    let layer = fmt::layer().with_writer(writer);
-    let layer = if are_for_people(log) { layer.with_ansi(is_terminal).with_target(false).boxed() } else { layer.json().boxed() };
+    let layer = if are_for_people(log) {
+        fmt::layer().with_writer(writer).with_ansi(is_terminal).with_target(false).boxed()
+    } else {
+        JsonLines::new(writer).boxed()
+    };
     let (filter, handle) = reload::Layer::new(filter(level(log.level)));
     // A second start in one process changes nothing.
     let _ = tracing_subscriber::registry().with(layer.with_filter(filter)).try_init();

@@ -16,6 +16,7 @@ mod error;
 mod exec;
 mod health;
 mod java;
+mod json_lines;
 mod key;
 mod lines;
 mod logs;
@@ -35,6 +36,8 @@ mod test;
 mod token;
 mod trust_files;
 mod value;
+
+pub use json_lines::JsonLines;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

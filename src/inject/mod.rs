@@ -16,6 +16,7 @@
 mod bare;
 mod content;
 mod encode;
+mod once;
 mod redact;
 mod reference;
 mod refusal;
@@ -25,6 +26,7 @@ mod surface;
 
 pub use bare::bare_hint;
 pub use content::{Reasons, Rewriting, Search, Unsearched};
+pub use once::Once;
 pub use redact::{
     Found, Glance, Instead, LEAST, Needles, Part, Passed, Readable, Redaction, Sent, Undecodable, holds_value, may_hold_value,
     redact_fields,
@@ -90,13 +92,20 @@ pub trait Secrets: Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
     /// Each secret with each surface it was put on, once, in the order found.
-    pub injected: Vec<(SecretName, Surface)>,
+    pub injected: Once<(SecretName, Surface)>,
     /// The same secrets as they were then, their values sealed.
-    pub sent: Vec<Sent>,
+    pub sent: Once<Sent>,
     /// How many escapes (`{{secrets.NAME}}`) were undone.
     pub unescaped: usize,
     /// Why the content, or a part of it, was not searched.
     pub unsearched: Reasons,
+}
+
+impl Receipt {
+    fn used(&mut self, name: &SecretName, surface: Surface, secret: Arc<dyn Secret>) {
+        self.injected.add((name.clone(), surface));
+        self.sent.add(Sent::new(name.clone(), secret));
+    }
 }
 
 /// The injection into one request.

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::reference::{Coding, Scanner, Token};
-use super::{Absence, Code, Plaintext, Receipt, Refusal, Resolver, Secret, Sent};
+use super::{Absence, Code, Plaintext, Receipt, Refusal, Resolver, Secret};
 use crate::origin::Host;
 use crate::secret::{SecretName, Surface};
 
@@ -153,14 +153,7 @@ impl Splicer<'_> {
             );
             return Err(Refusal::new(Code::BodyTooLarge, detail).about(name, place.surface));
         }
-        let used = (name.clone(), place.surface);
-        if !self.receipt.injected.contains(&used) {
-            self.receipt.injected.push(used);
-        }
-        let sent = Sent::new(name.clone(), secret);
-        if !self.receipt.sent.contains(&sent) {
-            self.receipt.sent.push(sent);
-        }
+        self.receipt.used(name, place.surface, secret);
         Ok(encoded)
     }
 

@@ -28,7 +28,7 @@ use super::relay;
 use super::right::Right;
 use super::socket::Socket;
 use super::{content, fields};
-use crate::inject::{self, Code, Injection, Plaintext, Reasons, Receipt, Refusal, Sent};
+use crate::inject::{self, Code, Injection, Once, Plaintext, Reasons, Receipt, Refusal, Sent};
 use crate::origin::{Origin, Scheme};
 use crate::secret::{SecretName, Surface, Surfaces};
 use crate::upstream::{self, Lane, Pinned, Returning, Speech};
@@ -53,14 +53,14 @@ pub(super) struct Visit<'a> {
 /// What was found in a request, for the audit trail; filled in as the road goes.
 #[derive(Default)]
 pub(super) struct Seen {
-    pub(super) injected: Vec<(SecretName, Surface)>,
+    pub(super) injected: Once<(SecretName, Surface)>,
     unescaped: usize,
     /// A secret whose name stands in the target as if its braces had been left out.
     pub(super) bare: Option<SecretName>,
     /// Why the content, or a part of it, was not searched.
     pub(super) unsearched: Reasons,
     /// The secrets that went out, sealed.
-    pub(super) values: Vec<Sent>,
+    pub(super) values: Once<Sent>,
     /// What was taken out of the answer so far.
     pub(super) redacted: Redacted,
     /// Why the answer's content was not looked through, where it was to be.

@@ -11,7 +11,7 @@ use super::client_auth::Caller;
 use super::context::Shared;
 use super::exchange::{Seen, Visit};
 use crate::audit::{Entry, Outcome};
-use crate::inject::{Part, Reasons, Receipt, Refusal, Sent};
+use crate::inject::{Once, Part, Reasons, Receipt, Refusal, Sent};
 use crate::origin::Origin;
 use crate::secret::{SecretName, Surface};
 
@@ -147,7 +147,7 @@ impl Late {
     }
 
     /// Which secrets went out so far, and where they stood.
-    pub(super) fn injected(&self) -> Vec<(SecretName, Surface)> {
+    pub(super) fn injected(&self) -> Once<(SecretName, Surface)> {
         self.state().receipt.injected.clone()
     }
 
@@ -157,13 +157,9 @@ impl Late {
     }
 
     /// Adds to `sent` what went out since; whether there was anything.
-    pub(super) fn add_sent_to(&self, sent: &mut Vec<Sent>) -> bool {
+    pub(super) fn add_sent_to(&self, sent: &mut Once<Sent>) -> bool {
         let (state, before) = (self.state(), sent.len());
-        for one in &state.receipt.sent {
-            if !sent.contains(one) {
-                sent.push(one.clone());
-            }
-        }
+        sent.extend(state.receipt.sent.iter().cloned());
         sent.len() > before
     }
 

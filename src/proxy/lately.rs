@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lru::LruCache;
 
-use crate::inject::Sent;
+use crate::inject::{Once, Sent};
 use crate::origin::Origin;
 use crate::secret::{OrganizationName, SecretName};
 
@@ -69,7 +69,7 @@ impl Lately {
     /// changed since stands there with both values.
     pub(super) fn add_to(
         &self,
-        sent: &mut Vec<Sent>,
+        sent: &mut Once<Sent>,
         (organization, origin): (&OrganizationName, &Origin),
         may: impl Fn(&SecretName) -> bool,
     ) {
@@ -81,7 +81,7 @@ impl Lately {
     fn add_at(
         &self,
         now: Instant,
-        sent: &mut Vec<Sent>,
+        sent: &mut Once<Sent>,
         (organization, origin): (&OrganizationName, &Origin),
         may: impl Fn(&SecretName) -> bool,
     ) {
@@ -91,8 +91,8 @@ impl Lately {
         }
         let Some(pair) = kept.organizations.get_mut(organization).and_then(|origins| origins.get(origin)) else { return };
         for (other, at) in pair.iter().rev() {
-            if now.duration_since(*at) < SPAN && !sent.contains(other) && may(&other.name) {
-                sent.push(other.clone());
+            if now.duration_since(*at) < SPAN && may(&other.name) {
+                sent.add(other.clone());
             }
         }
     }
@@ -152,7 +152,7 @@ mod tests {
 
     /// What is looked for, by name.
     fn names(lately: &Lately, now: Instant, place: (&OrganizationName, &Origin)) -> Vec<String> {
-        let mut sent = Vec::new();
+        let mut sent = Once::default();
         lately.add_at(now, &mut sent, place, |name| name.as_str() != "theirs");
         sent.iter().map(|one| one.name.to_string()).collect()
     }

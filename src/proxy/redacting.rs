@@ -19,7 +19,7 @@ use super::context::Shared;
 use super::late::{Late, Told};
 use super::outgoing::{BoxError, Outgoing};
 use super::redaction::{needles, remove_digests};
-use crate::inject::{self, Found, Needles, Part, Passed, Redaction, Refusal, Sent, Unsearched};
+use crate::inject::{self, Found, Needles, Once, Part, Passed, Redaction, Refusal, Sent, Unsearched};
 use crate::secret::SecretName;
 use crate::stack;
 use crate::upstream::{self, Returning};
@@ -81,7 +81,7 @@ impl Unsent {
 
 /// What is looked for, opened when it is needed.
 pub(super) struct Keys {
-    sent: Vec<Sent>,
+    sent: Once<Sent>,
     /// The first so many must open.
     own: usize,
     open: Arc<Mutex<Open>>,
@@ -99,7 +99,7 @@ struct Open {
 }
 
 impl Keys {
-    pub(super) fn new((sent, own): (Vec<Sent>, usize), needles: Option<Needles>, late: Option<Arc<Late>>) -> Self {
+    pub(super) fn new((sent, own): (Once<Sent>, usize), needles: Option<Needles>, late: Option<Arc<Late>>) -> Self {
         Self { sent, own, open: Arc::new(Mutex::new(Open { needles, ..Open::default() })), late }
     }
 
@@ -381,7 +381,7 @@ mod tests {
         let secret = Arc::new(Opens(AllowedDomains::default(), Limits::default()));
         let sent = vec![Sent::new(SecretName::parse("k").expect("a name"), secret)];
         let needles = Needles::of(&sent, 1, &|_| None).expect("it opens");
-        let keys = Keys::new((sent, 1), Some(needles), None);
+        let keys = Keys::new((sent.into_iter().collect(), 1), Some(needles), None);
         lock(&keys.open).is_used = true;
         keys.watch();
         tokio::time::sleep(IDLE / 2).await;

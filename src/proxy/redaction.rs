@@ -27,7 +27,7 @@ use super::exchange::{Seen, Visit};
 use super::late::{Late, Told};
 use super::outgoing::Outgoing;
 use super::redacting::{Keys, Redacting, Report};
-use crate::inject::{self, Found, Glance, Instead, Needles, Part, Passed, Readable, Redaction, Refusal, Sent, Unsearched};
+use crate::inject::{self, Found, Glance, Instead, Needles, Once, Part, Passed, Readable, Redaction, Refusal, Sent, Unsearched};
 use crate::origin::Origin;
 use crate::secret::SecretName;
 use crate::upstream::{self, Returning};
@@ -52,7 +52,7 @@ pub(super) type Redacted = Vec<(SecretName, Part)>;
 
 /// What is looked for in one answer.
 pub(super) struct Watch {
-    sent: Vec<Sent>,
+    sent: Once<Sent>,
     /// The first so many went out in this exchange.
     own: usize,
     glance: Glance,
@@ -211,7 +211,7 @@ fn reason_holds_value(parts: &Parts, needles: &Needles) -> bool {
 }
 
 /// What was sent, and what was lately sent there and this caller may use.
-pub(super) fn with_lately(shared: &Shared, (caller, origin): (&Caller, &Origin), mut sent: Vec<Sent>) -> Vec<Sent> {
+pub(super) fn with_lately(shared: &Shared, (caller, origin): (&Caller, &Origin), mut sent: Once<Sent>) -> Once<Sent> {
     let names = caller.names();
     let may = |name: &SecretName| names.as_ref().is_none_or(|names| names.iter().any(|pattern| pattern.matches(name)));
     shared.lately.add_to(&mut sent, (&caller.organization, origin), may);

@@ -16,7 +16,7 @@ use super::client_auth::Caller;
 use super::context::Shared;
 use super::exchange::{Seen, Visit};
 use super::late::Late;
-use crate::inject::{Injection, Refusal};
+use crate::inject::{Injection, Once, Refusal};
 use crate::origin::Host;
 use crate::secret::{SecretName, Surface, Surfaces};
 
@@ -25,20 +25,15 @@ const STILL: Duration = Duration::from_secs(1);
 
 /// Secrets that went out, and where they stood; more may come.
 #[derive(Clone, Default)]
-pub(super) struct Used(Arc<Mutex<Vec<(SecretName, Surface)>>>);
+pub(super) struct Used(Arc<Mutex<Once<(SecretName, Surface)>>>);
 
 impl Used {
     /// These went out too.
     pub(super) fn add(&self, injected: &[(SecretName, Surface)]) {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for one in injected {
-            if !used.contains(one) {
-                used.push(one.clone());
-            }
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(injected.iter().cloned());
     }
 
-    fn all(&self) -> Vec<(SecretName, Surface)> {
+    fn all(&self) -> Once<(SecretName, Surface)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -79,7 +74,7 @@ impl Right {
         caller.may_reach(&self.host)?;
         let mut used = self.used.all();
         if let Some(late) = &self.late {
-            used.extend(late.injected());
+            used.extend(late.injected().iter().cloned());
         }
         if used.is_empty() {
             return Ok(());

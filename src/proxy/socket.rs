@@ -136,7 +136,7 @@ impl Socket {
     /// The values of what was sent here, and of what was lately sent there and this caller may use.
     fn needles(&self, sent: Vec<Sent>) -> Option<Needles> {
         let (shared, own) = (&self.door.shared, sent.len());
-        let sent = redaction::with_lately(shared, (&self.caller, &self.origin), sent);
+        let sent = redaction::with_lately(shared, (&self.caller, &self.origin), sent.into_iter().collect());
         redaction::needles((shared, &self.caller), &sent, own).ok()
     }
 

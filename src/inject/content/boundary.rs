@@ -1,11 +1,13 @@
 //! Delimiters of multipart content (RFC 2046 section 5.1.1): where one stands in a source that comes
 //! in pieces, and whether one has come about in what is written.
 
+use memchr::memmem::Finder;
+
 /// So many blanks may follow a boundary on its line.
 const MOST_BLANKS: usize = 256;
 
 /// The beginning of a delimiter line: `CRLF--boundary`.
-pub(super) struct Line(Vec<u8>);
+pub(super) struct Line(Finder<'static>);
 
 /// What is known of the next delimiter.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,14 +33,20 @@ enum Rest {
 impl Line {
     /// `None` if there is no such boundary.
     pub(super) fn new(boundary: &[u8]) -> Option<Self> {
-        (!boundary.is_empty()).then(|| Self([b"\r\n--", boundary].concat()))
+        (!boundary.is_empty()).then(|| Self(Finder::new(&[b"\r\n--", boundary].concat()).into_owned()))
+    }
+
+    /// How long a delimiter with its line can be.
+    pub(super) fn longest(&self) -> usize {
+        self.0.needle().len() + b"--".len() + MOST_BLANKS + b"\r\n".len()
     }
 
     /// The first delimiter in `text`.
     pub(super) fn next(&self, text: &[u8], is_last: bool) -> Next {
-        for at in memchr::memmem::find_iter(text, &self.0) {
-            match rest(&text[at + self.0.len()..], is_last) {
-                Rest::Ends { length, closes } => return Next::Stands { at, length: self.0.len() + length, closes },
+        let begins = self.0.needle().len();
+        for at in self.0.find_iter(text) {
+            match rest(&text[at + begins..], is_last) {
+                Rest::Ends { length, closes } => return Next::Stands { at, length: begins + length, closes },
                 Rest::Cut => return Next::Undecided(at),
                 Rest::Other => {}
             }
@@ -48,11 +56,11 @@ impl Line {
 
     /// How many bytes at the end of `text` may begin a line.
     fn begun(&self, text: &[u8]) -> usize {
-        let longest = text.len().min(self.0.len() - 1);
+        let longest = text.len().min(self.0.needle().len() - 1);
         // Nothing but its beginning holds a carriage return.
         let Some(at) = memchr::memrchr(b'\r', &text[text.len() - longest..]) else { return 0 };
         let end = &text[text.len() - longest + at..];
-        if self.0.starts_with(end) { end.len() } else { 0 }
+        if self.0.needle().starts_with(end) { end.len() } else { 0 }
     }
 }
 

@@ -1,6 +1,10 @@
 //! Multipart content: each part is searched by its own type; files that are not text, and parts
 //! with a transfer encoding, stay untouched, and the receipt says so (RFC 2046 section 5.1, RFC 7578).
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::boundary::{Line, Next, Watch};
 use super::charset::Charset;
 use super::machine::{Machine, Seeker, Unclear, Untouched, Untyped};
@@ -20,6 +24,9 @@ const MAX_DEPTH: usize = 4;
 const MAX_HEAD: usize = 16 * 1024;
 /// How much of a part that names no type is held to tell whether it is text, in bytes.
 const UNTYPED: usize = 64 * 1024;
+
+/// What ends the head of a part.
+static EMPTY_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 /// A multipart content as it goes through.
 struct Multipart {
@@ -54,15 +61,33 @@ struct Part {
 /// of it may have gone out already.
 struct Source {
     text: Vec<u8>,
+    /// What stands before here was taken.
+    from: usize,
+    /// So much of what stands behind has gone out.
     gone: usize,
 }
 
 impl Source {
+    /// The first delimiter needs no line end before it.
+    fn new() -> Self {
+        Self { text: b"\r\n".to_vec(), from: 0, gone: 2 }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        // Not with each part: all that comes behind would be moved for it.
+        self.text.drain(..std::mem::take(&mut self.from));
+        self.text.extend_from_slice(piece);
+    }
+
+    /// What is not decided.
+    fn text(&self) -> &[u8] {
+        &self.text[self.from..]
+    }
+
     /// What stands before `end` and has not gone out; it is taken.
     fn take(&mut self, end: usize) -> Vec<u8> {
-        let rest = self.text.split_off(end);
-        let mut taken = std::mem::replace(&mut self.text, rest);
-        taken.drain(..self.gone.min(end));
+        let taken = self.text()[self.gone.min(end)..end].to_vec();
+        self.from += end;
         self.gone = self.gone.saturating_sub(end);
         taken
     }
@@ -71,7 +96,7 @@ impl Source {
     fn take_line(&mut self, end: usize) -> Vec<u8> {
         let taken = self.take(end);
         if taken.ends_with(b"\r\n") {
-            self.text.splice(..0, *b"\r\n");
+            self.from -= 2;
             self.gone = 2;
         }
         taken
@@ -86,8 +111,7 @@ pub(super) fn machine(media_type: &MediaType<'_>) -> Box<dyn Machine> {
             line,
             depth: media_type.depth + 1,
             state: State::Preamble,
-            // The first delimiter needs no line end before it.
-            source: Source { text: b"\r\n".to_vec(), gone: 2 },
+            source: Source::new(),
             seeker: Seeker::new(Coding::Percent),
         }),
         _ => Box::new(Unclear::new(unreadable(None))),
@@ -102,7 +126,7 @@ fn unreadable(secret: Option<SecretName>) -> Refusal {
 impl Machine for Multipart {
     fn push(&mut self, splicer: &mut Splicer<'_>, piece: &[u8], is_last: bool, sink: Sink<'_>) -> Result<(), Refusal> {
         self.seeker.push(piece, is_last);
-        self.source.text.extend_from_slice(piece);
+        self.source.push(piece);
         while self.advance(splicer, is_last, sink)? {}
         match (&self.state, self.seeker.found()) {
             (State::Lost, Some(found)) => Err(unreadable(Some(found.clone()))),
@@ -118,12 +142,12 @@ impl Multipart {
     fn advance(&mut self, splicer: &mut Splicer<'_>, is_last: bool, sink: Sink<'_>) -> Result<bool, Refusal> {
         match &self.state {
             State::Epilogue | State::Lost => {
-                let rest = self.source.take(self.source.text.len());
+                let rest = self.source.take(self.source.text().len());
                 sink(&rest)?;
                 Ok(false)
             }
             State::Head => self.head(splicer, is_last, sink),
-            State::Preamble | State::Body(_) => match self.line.next(&self.source.text, is_last) {
+            State::Preamble | State::Body(_) => match self.line.next(self.source.text(), is_last) {
                 Next::Undecided(end) => {
                     let text = self.source.take(end);
                     self.write(splicer, &text, is_last, sink)?;
@@ -159,11 +183,21 @@ impl Multipart {
 
     /// Takes a part's head, if it is whole.
     fn head(&mut self, splicer: &mut Splicer<'_>, is_last: bool, sink: Sink<'_>) -> Result<bool, Refusal> {
-        let text = &self.source.text;
-        let end = memchr::memmem::find(text, b"\r\n\r\n");
-        let next = self.line.next(&text[..end.map_or(text.len(), |end| end + 2)], is_last && end.is_none());
-        match (next, end) {
-            (Next::Stands { at, length, closes }, _) => {
+        let text = self.source.text();
+        let looked = &text[..text.len().min(MAX_HEAD + EMPTY_LINE.needle().len().max(self.line.longest()))];
+        let next = self.line.next(looked, is_last && looked.len() == text.len());
+        // A delimiter's line end may be that of an empty line. Nothing behind it is looked at, as each part would do that.
+        let before = if let Next::Stands { at, .. } = next { at + 2 } else { looked.len() };
+        match (EMPTY_LINE.find(&looked[..before]), next) {
+            (Some(end), _) if end <= MAX_HEAD => {
+                let head = self.source.take(end + 2);
+                self.state = State::Body(self.begin(splicer, &head, sink)?);
+                // The empty line's end may begin a delimiter.
+                self.source.gone = 2;
+                sink(b"\r\n")?;
+                Ok(true)
+            }
+            (None, Next::Stands { at, length, closes }) if at <= MAX_HEAD => {
                 // No empty line ends its head: nothing can be said of such a part.
                 let part = self.source.take(at);
                 if let Some(secret) = first_reference(&part) {
@@ -173,15 +207,11 @@ impl Multipart {
                 self.delimiter(length, closes, sink)?;
                 Ok(true)
             }
-            (_, Some(end)) if end <= MAX_HEAD => {
-                let head = self.source.take(end + 2);
-                self.state = State::Body(self.begin(splicer, &head, sink)?);
-                // The empty line's end may begin a delimiter.
-                self.source.gone = 2;
-                sink(b"\r\n")?;
-                Ok(true)
+            (None, Next::Undecided(from))
+                if !is_last && (from <= MAX_HEAD || text.len() < MAX_HEAD + EMPTY_LINE.needle().len()) =>
+            {
+                Ok(false)
             }
-            (_, None) if text.len() <= MAX_HEAD && !is_last => Ok(false),
             _ => {
                 self.state = State::Lost;
                 Ok(true)

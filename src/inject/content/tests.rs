@@ -385,3 +385,50 @@ fn a_part_whose_end_is_a_boundary_with_its_value_is_refused() {
         assert_eq!(refusal.code, Code::SecretNotEncodable, "{text}");
     }
 }
+
+#[test]
+fn a_part_whose_head_is_as_long_as_may_be_is_the_same_however_it_is_cut() {
+    let (book, fields) = (book(), fields("multipart/mixed; boundary=B", ""));
+    const MOST: usize = 16 * 1024;
+    for length in MOST - 12..MOST + 12 {
+        for (end, is_head) in
+            [("\r\n\r\n{secrets.plain}\r\n--B--\r\n", true), ("\r\n--B\r\n\r\n{secrets.plain}\r\n--B--\r\n", false)]
+        {
+            let content = [b"--B\r\n", "x".repeat(length).as_bytes(), end.as_bytes()].concat();
+            let outcome = |lengths: &[usize]| {
+                in_pieces(&book, &fields, &content, lengths).map(|(written, _)| written).map_err(|refusal| refusal.code)
+            };
+            let expected = outcome(&[]);
+            // With the line end that it begins behind.
+            assert_eq!(expected.is_ok(), 2 + length <= MOST, "{length} {is_head} {expected:?}");
+            for first in [MOST, length, content.len() - 30] {
+                let lengths: Vec<usize> = std::iter::once(first).chain(std::iter::repeat_n(1, content.len() - first)).collect();
+                assert_eq!(outcome(&lengths), expected, "{length} {is_head} cut at {first}");
+            }
+        }
+    }
+}
+
+#[test]
+fn many_parts_cost_as_much_as_each_of_them() {
+    let (book, fields) = (book(), fields("multipart/mixed; boundary=B", ""));
+    let cost = |parts: usize| {
+        let content = format!("{}--B--\r\n", "--B\r\n\r\n{secrets.plain}\r\n".repeat(parts));
+        let measured = allocation_counter::measure(|| {
+            let (written, _) = whole(&book, &fields, content.as_bytes()).expect("it is well formed");
+            assert_eq!(written.len(), content.len() - parts * ("{secrets.plain}".len() - "abc123".len()));
+        });
+        measured.bytes_total
+    };
+    let (few, many) = (cost(500), cost(2_000));
+    assert!(many < few * 5, "four times as many parts took {few} and {many} bytes");
+}
+
+#[test]
+fn parts_without_a_head_do_not_make_each_other_dear() {
+    // Each of them looked for an empty line to the end of the content once: minutes, for this one.
+    let content = "--B\r\n".repeat(200_000);
+    let (written, _) =
+        in_pieces(&book(), &fields("multipart/mixed; boundary=B", ""), content.as_bytes(), &[]).expect("nothing to refuse");
+    assert_eq!(written, content.as_bytes());
+}

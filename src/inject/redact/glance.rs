@@ -15,7 +15,8 @@ use crate::secret::SecretName;
 /// How long a piece is at least, and at most, in bytes.
 const SHORTEST: usize = 4;
 const LONGEST: usize = 16;
-/// What is encoded of a value to find a piece of its base64.
+/// What is encoded of a value to find a piece of its base64: at first, as that is enough of most, and at most.
+const FIRST: usize = 16;
 const ENCODED: usize = 48;
 /// In texts up to so many bytes all pieces are looked for at once; in longer ones, one after the other.
 const AT_ONCE: usize = 512;
@@ -50,9 +51,14 @@ impl Glance {
             }
             glance.is_empty = false;
             glance.must_look |= one.limits().url_encoded && forms::decoded(value).is_some();
-            glance.add(longest_run(value));
+            glance.add(long_run(value));
             for alignment in Alignment::of(value) {
-                glance.add(longest_run(&alignment.core(&value[..value.len().min(ENCODED)], false)));
+                let core = |length: usize| alignment.core(&value[..value.len().min(length)], false);
+                let beginning = core(FIRST);
+                match long_run(&beginning) {
+                    run if run.len() >= LONGEST => glance.add(run),
+                    _ => glance.add(long_run(&core(ENCODED))),
+                }
             }
         }
         glance.begins.extend(glance.pieces.iter().map(|piece| beginning(&*piece.bytes)));
@@ -100,7 +106,19 @@ fn beginning(bytes: &[u8]) -> u32 {
     u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-/// The longest run of letters and digits.
-fn longest_run(text: &[u8]) -> &[u8] {
-    text.split(|byte| !byte.is_ascii_alphanumeric()).max_by_key(|run| run.len()).unwrap_or_default()
+/// The longest run of letters and digits, or the first that is as long as a piece can be.
+fn long_run(text: &[u8]) -> &[u8] {
+    let (mut longest, mut rest) = (&text[..0], text);
+    while let Some(from) = rest.iter().position(u8::is_ascii_alphanumeric) {
+        let length = rest[from..].iter().take(LONGEST).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let run;
+        (run, rest) = rest[from..].split_at(length);
+        if run.len() > longest.len() {
+            longest = run;
+        }
+        if longest.len() == LONGEST {
+            break;
+        }
+    }
+    longest
 }

@@ -43,6 +43,13 @@ impl PartialEq for Sent {
 
 impl Eq for Sent {}
 
+impl std::hash::Hash for Sent {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        Arc::as_ptr(&self.secret).cast::<()>().hash(state);
+    }
+}
+
 impl std::fmt::Debug for Sent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Sent").field(&self.name).finish()
