@@ -4,7 +4,7 @@
 //! checked is the host that is dialled (RFC 9110 section 4.3.1 calls the triple an origin).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// `http` or `https`; nothing else can be forwarded.
@@ -78,6 +78,10 @@ impl Host {
     pub fn parse(text: &str) -> Result<Self, HostError> {
         if is_normal_name(text) {
             return Ok(Self::Name(text.into()));
+        }
+        // Canonical ones only: four decimal numbers without leading zeros.
+        if let Ok(address) = text.parse::<Ipv4Addr>() {
+            return Ok(Self::Ip(IpAddr::V4(address)));
         }
         Self::parse_whole(text)
     }

@@ -177,10 +177,18 @@ fn injections(vault: &Arc<Vault>, host: &Host) -> Vec<Case> {
         head("inject/Basic credentials", PLAIN, &basic),
         head("inject/the query", "/v1/contacts/4711?key=%7Bsecrets.crm.apiKey%7D", "Bearer 0123456789abcdef"),
         head("inject/the path", "/v1/{secrets.crm.apiKey}/4711?limit=50", "Bearer 0123456789abcdef"),
+        head(
+            "inject/two in the target, one in a field",
+            "/v1/{secrets.crm.apiKey}/4711?key=%7Bsecrets.crm.apiKey%7D",
+            "Bearer {secrets.crm.apiKey}",
+        ),
         content("inject/10 KB of JSON without", "application/json", json(10, "none")),
         content("inject/10 KB of JSON", "application/json", json(10, REFERENCE)),
         content("inject/10 KB of a form", form_type, form(10, REFERENCE)),
         content("inject/10 KB of multipart", multipart_type, multipart(10, REFERENCE)),
+        content("inject/100 KB of multipart", multipart_type, multipart(100, REFERENCE)),
+        content("inject/1,000 KB of JSON without", "application/json", json(1000, "none")),
+        content("inject/1,000 KB of JSON", "application/json", json(1000, REFERENCE)),
         content("inject/10 KB of text", "text/plain", json(10, REFERENCE)),
         content("inject/10 KB of XML", "text/xml", [b"<a>", json(10, REFERENCE).as_slice(), b"</a>"].concat()),
     ]
