@@ -388,8 +388,8 @@ fn a_part_whose_end_is_a_boundary_with_its_value_is_refused() {
 
 #[test]
 fn a_part_whose_head_is_as_long_as_may_be_is_the_same_however_it_is_cut() {
-    let (book, fields) = (book(), fields("multipart/mixed; boundary=B", ""));
     const MOST: usize = 16 * 1024;
+    let (book, fields) = (book(), fields("multipart/mixed; boundary=B", ""));
     for length in MOST - 12..MOST + 12 {
         for (end, is_head) in
             [("\r\n\r\n{secrets.plain}\r\n--B--\r\n", true), ("\r\n--B\r\n\r\n{secrets.plain}\r\n--B--\r\n", false)]
