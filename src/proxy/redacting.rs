@@ -28,7 +28,7 @@ use crate::upstream::{self, Returning};
 const TURN: usize = 16 * 1024;
 /// So much of what is in a coding, as it may be many times as long.
 const CODED_TURN: usize = 2 * 1024;
-/// After so much has been decoded with nothing to send, others have their turn.
+/// After so much has been decoded, others have their turn.
 const DECODED: u64 = 1024 * 1024;
 /// So much is kept of what came as long as nothing goes out, in bytes.
 const UNSENT: usize = 64 * 1024;
@@ -52,6 +52,8 @@ pub(super) struct Redacting {
     state: State,
     keeps_length: bool,
     found: Found,
+    /// So much had been decoded when others had their turn.
+    gave_way: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,6 +164,13 @@ impl Report {
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
+/// Everybody else of this worker has a turn first, what the system has for them included: whoever is only woken again is
+/// asked again before that.
+fn give_way(cx: &mut Context<'_>) -> Polled {
+    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
+    Poll::Pending
+}
+
 impl Redacting {
     pub(super) fn new(content: Returning<Outgoing>, redaction: Option<Redaction>, keys: Keys, report: Report) -> Self {
         Self {
@@ -176,6 +185,7 @@ impl Redacting {
             state: State::Reading,
             keeps_length: false,
             found: Found::default(),
+            gave_way: 0,
         }
     }
 
@@ -209,16 +219,14 @@ impl Redacting {
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Polled {
-        let before = self.decoded();
         loop {
+            // Whoever writes this asks for the next piece at once, and bytes decode to a thousand times as many.
+            if self.decoded() - self.gave_way > DECODED && self.state != State::Written {
+                self.gave_way = self.decoded();
+                return give_way(cx);
+            }
             match self.turn() {
                 Ok(None) => {}
-                Ok(Some(bytes))
-                    if bytes.is_empty() && self.decoded().saturating_sub(before) > DECODED && self.state != State::Written =>
-                {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
                 Ok(Some(bytes)) if bytes.is_empty() => continue,
                 Ok(Some(bytes)) => {
                     self.keys.watch();

@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::sockets::{frame, next};
 use super::streams::{free_world, read_until};
-use super::support::origin::{Received, Script};
+use super::support::client::exchange;
+use super::support::origin::{Received, Script, until};
 use super::support::{CRM, VALUE, World, soon};
 
 const FREE: &str = "free.crm.example.com";
@@ -129,4 +130,29 @@ async fn a_value_that_goes_out_within_a_message_is_found_in_the_rest_of_it() {
         let (first, payload, _) = next(&mut stream, &mut buffer).await;
         assert_eq!((first, String::from_utf8_lossy(&payload).as_ref()), wanted);
     }
+}
+
+#[tokio::test]
+async fn while_a_content_decodes_to_far_more_its_worker_serves_others() {
+    let bomb = gzip(&vec![0; 64 << 20]);
+    let script: Script = Arc::new(move |request: &Received| {
+        if request.line().contains("/bomb") {
+            return (in_chunks("Content-Encoding: gzip\r\n", &bomb, ""), false);
+        }
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(), false)
+    });
+    let config = "[proxy]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n";
+    let world = World::with(config, script).await;
+    let mut other = world.tls(CRM).await;
+    assert_eq!(exchange(&mut other, &get(CRM, "/", "")).await.text(), "ok");
+    let mut bomb = world.tls(CRM).await;
+    bomb.write_all(get(CRM, "/bomb", "").as_bytes()).await.expect("sent");
+    bomb.flush().await.expect("sent");
+    let mut buffer = Vec::new();
+    read_until(&mut bomb, &mut buffer, b"\r\n\r\n").await;
+    let end = |bytes: &[u8]| bytes.ends_with(b"\r\n0\r\n\r\n").then_some(bytes.len());
+    let download = tokio::spawn(async move { until(&mut bomb, &mut buffer, end).await });
+    assert_eq!(exchange(&mut other, &get(CRM, "/", "")).await.text(), "ok");
+    assert!(!download.is_finished(), "others were served once it had been decoded");
+    download.abort();
 }
