@@ -19,6 +19,7 @@ mod signals;
 mod sockets;
 mod workers;
 
+pub use followed::connections_within;
 pub use reload::{Phase, Roof};
 pub use restore::{restore, restoring_keys};
 pub use signals::Hangups;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use rustix::process::{Resource, getrlimit};
 use rustls::ServerConfig;
 
 use super::{AppError, Rooms};
@@ -13,6 +14,9 @@ use crate::upstream;
 /// Unused upstream connections that a worker keeps: for one runner and origin, and altogether.
 const IDLE_PER_KEY: usize = 64;
 const IDLE: usize = 1024;
+
+/// Descriptors for everything else: the store's files, listeners, the door for people, and connections that are turned away.
+const OTHER_DESCRIPTORS: u64 = 192;
 
 /// What outlives every configuration.
 pub(super) struct Lasting {
@@ -90,5 +94,12 @@ pub(super) fn settings(config: &Config, way_out: Arc<upstream::Settings>, tls: O
 /// How much there may be at a time.
 pub(super) fn limits(config: &Config) -> Limits {
     let limits = &config.limits;
-    Limits { connections: limits.connections as u64, held: limits.held.0, spooled: limits.spool.0 }
+    let connections = (limits.connections as u64).min(connections_within(getrlimit(Resource::Nofile).current));
+    Limits { connections, held: limits.held.0, spooled: limits.spool.0 }
+}
+
+/// How many client connections there may be where the system gives so many descriptors: each may have another one to an upstream.
+/// Beyond, they are refused with a sentence instead of not being accepted.
+pub fn connections_within(descriptors: Option<u64>) -> u64 {
+    descriptors.map_or(u64::MAX, |has| (has.saturating_sub(OTHER_DESCRIPTORS) / 2).max(1))
 }

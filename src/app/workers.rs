@@ -111,7 +111,7 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, start: Star
         tracing::info!(door = "admin", %address, "listening");
     }
     front::announce(&front);
-    let threads = start_workers(front, workers, &shared, &rooms.readiness)?;
+    let threads = start_workers(front, workers, &shared, (&rooms.readiness, &rooms.registry))?;
     // People may see how the stopping goes.
     let last = Drain::new();
     doors.offer_setup().await?;
@@ -282,6 +282,7 @@ fn shared(
         spooled: Budget::new(limits.spooled),
         spooled_by_tenant: Budgets::new(limits.spooled / 2),
         connections: Budget::new(limits.connections),
+        connections_by_tenant: Budgets::new(limits.connections_each()),
         turned_away: Budget::new(TURNED_AWAY),
         lately: proxy::Lately::default(),
         measures: proxy::Measures::new(&rooms.registry),
@@ -306,11 +307,12 @@ fn observe(registry: &Registry, shared: &Shared) {
 
 /// The workers, each with its part of `front`: its own thread, runtime, sockets and upstream connections,
 /// so that a request is accepted, injected, sent and answered on one thread.
+#[allow(clippy::cast_precision_loss, reason = "a figure, not an account")]
 fn start_workers(
     front: Vec<Front>,
     workers: usize,
     shared: &Arc<Shared>,
-    readiness: &Readiness,
+    (readiness, registry): (&Readiness, &Registry),
 ) -> Result<Vec<JoinHandle<()>>, AppError> {
     let mut columns: Vec<Vec<(Entrance, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
     for Front { entrance, sockets, .. } in front {
@@ -319,7 +321,8 @@ fn start_workers(
             columns[worker].push((entrance.clone(), socket));
         }
     }
-    let start = |(index, sockets): (usize, Vec<(Entrance, TcpListener)>)| {
+    let mut runtimes = Vec::new();
+    let mut start = |(index, sockets): (usize, Vec<(Entrance, TcpListener)>)| {
         let shared = Arc::clone(shared);
         let sweeps = Arc::new(Notify::new());
         let asks = Arc::clone(&sweeps);
@@ -328,6 +331,7 @@ fn start_workers(
             .on_thread_park(move || stack::sweep_when_due(|| asks.notify_one()))
             .build()
             .map_err(|fault| AppError::Start(fault.to_string()))?;
+        runtimes.push(runtime.handle().clone());
         let alive = readiness.alive(format!("{WORKER}{index}"));
         let work = move || {
             let _alive = alive;
@@ -339,7 +343,12 @@ fn start_workers(
             .spawn(work)
             .map_err(|fault| AppError::Start(fault.to_string()))
     };
-    columns.into_iter().enumerate().map(start).collect()
+    let threads = columns.into_iter().enumerate().map(&mut start).collect::<Result<_, _>>()?;
+    let alive = move || runtimes.iter().map(|runtime| runtime.metrics().num_alive_tasks()).sum::<usize>();
+    registry.observe("subrosa_tasks", "Tasks of the workers: connections, streams, and what looks after them", move || {
+        alive() as f64
+    });
+    Ok(threads)
 }
 
 /// Has a worker's stack swept a moment after it had a value in hand.

@@ -3,6 +3,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::app;
 use crate::config::Config;
 
 /// No core dump, and no other process of this user may read the memory or the environment.
@@ -33,19 +34,21 @@ pub(super) fn keep_memory_out_of_swap() {
     }
 }
 
-/// As many descriptors as the system lets this process have; said if they are too few.
+/// As many descriptors as the system lets this process have; said if they are too few for `limits.connections`, of which fewer
+/// count then.
 pub(super) fn raise_descriptors(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     if let Err(fault) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::debug!(%fault, "the limit on file descriptors could not be raised");
     }
-    // Each client connection may have one to an upstream.
-    let wanted = config.limits.connections as u64 * 2;
-    if let Some(has) = getrlimit(Resource::Nofile).current.filter(|has| *has < wanted) {
+    let (wanted, has) = (config.limits.connections as u64, getrlimit(Resource::Nofile).current);
+    let served = app::connections_within(has);
+    if served < wanted {
         tracing::warn!(
             has,
             wanted,
-            "the system gives fewer file descriptors than limits.connections may need: raise its limit (ulimit -n, LimitNOFILE=), or lower limits.connections"
+            served,
+            "the system gives fewer file descriptors than limits.connections may need, so that fewer connections are served: raise its limit (ulimit -n, LimitNOFILE=), or lower limits.connections"
         );
     }
 }

@@ -52,6 +52,32 @@ impl Drop for Share {
     }
 }
 
+/// What one client connection takes of the budget for connections; and of its tenant's, once it is known whose it is.
+#[derive(Debug)]
+pub(super) struct Slot {
+    _of_all: Share,
+    of_tenant: Mutex<Option<(Tenant, Share)>>,
+}
+
+impl Slot {
+    /// One whose tenant nobody knows yet.
+    pub(super) fn new(of_all: Share) -> Self {
+        Self { _of_all: of_all, of_tenant: Mutex::new(None) }
+    }
+
+    /// The connection speaks for `tenant` from now on; whether that one may have one more.
+    pub(super) fn belongs_to(&self, tenant: &Tenant, budgets: &Budgets) -> bool {
+        let mut of_tenant = self.of_tenant.lock().unwrap_or_else(PoisonError::into_inner);
+        if of_tenant.as_ref().is_some_and(|(known, _)| known == tenant) {
+            return true;
+        }
+        let taken = budgets.of(tenant).take(1);
+        let may = taken.is_some();
+        *of_tenant = taken.map(|share| (tenant.clone(), share));
+        may
+    }
+}
+
 /// A budget of the same size for each tenant that is there at the moment.
 #[derive(Debug)]
 pub struct Budgets(Mutex<ByTenant>);

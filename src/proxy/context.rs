@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 
-use super::budget::{Budget, Budgets, Room, Share};
+use super::budget::{Budget, Budgets, Room, Slot};
 use super::gate::Bounds;
 use super::lately::Lately;
 use super::measures::Measures;
@@ -17,7 +17,7 @@ use super::ways::Ways;
 use crate::audit::Audit;
 use crate::drain::Drain;
 use crate::identity::Identity;
-use crate::inject::Secrets;
+use crate::inject::{Code, Refusal, Secrets};
 use crate::origin::Host;
 use crate::secret::{DomainPattern, OrganizationName, Surfaces};
 use crate::tls::Leaves;
@@ -103,12 +103,19 @@ pub struct Settings {
 /// How much there may be at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Client connections.
+    /// Client connections; a tenant may have half.
     pub connections: u64,
     /// Bytes of content that are held; a tenant may take half.
     pub held: u64,
     /// Bytes of content that lie on disk; a tenant may take half.
     pub spooled: u64,
+}
+
+impl Limits {
+    /// Client connections of one tenant: half, or the one that there may be.
+    pub fn connections_each(&self) -> u64 {
+        self.connections.div_ceil(2)
+    }
 }
 
 impl Settings {
@@ -156,6 +163,8 @@ pub struct Shared {
     pub spooled_by_tenant: Budgets,
     /// Client connections that may be open at a time, tunnels included.
     pub connections: Arc<Budget>,
+    /// The same for each tenant alone.
+    pub connections_by_tenant: Budgets,
     /// Connections beyond those that may be told so at a time; the rest are closed unheard.
     pub turned_away: Arc<Budget>,
     /// What was lately sent where.
@@ -178,6 +187,7 @@ impl Shared {
         self.spooled.resize(limits.spooled);
         self.spooled_by_tenant.resize(limits.spooled / 2);
         self.connections.resize(limits.connections);
+        self.connections_by_tenant.resize(limits.connections_each());
         self.settings.store(Arc::new(settings));
     }
 }
@@ -189,7 +199,7 @@ pub struct Door {
     ways: Ways,
     /// The client connection's part of `limits.connections`: whatever becomes of the connection, a
     /// tunnel or another protocol, holds it as long as it lives.
-    pub(super) slot: Option<Arc<Share>>,
+    pub(super) slot: Option<Arc<Slot>>,
 }
 
 impl Door {
@@ -202,6 +212,16 @@ impl Door {
     /// This worker's upstream connections that were made under `settings`.
     pub(super) fn upstream(&self, settings: &Settings) -> Guard<Arc<Upstream<Outgoing>>> {
         self.ways.under(&settings.way_out)
+    }
+
+    /// The client connection is this tenant's from now on, unless that one has as many as it may.
+    pub(super) fn belongs_to(&self, tenant: &Tenant) -> Result<(), Refusal> {
+        let Some(slot) = &self.slot else { return Ok(()) };
+        if slot.belongs_to(tenant, &self.shared.connections_by_tenant) {
+            return Ok(());
+        }
+        let detail = "Too many connections of this runner are open: one runner may have half of limits.connections. Close some that are not needed, or try again in a moment.";
+        Err(Refusal::new(Code::Overloaded, detail))
     }
 
     /// Room for contents, of everybody's and of this tenant's.

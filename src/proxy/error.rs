@@ -88,6 +88,7 @@ impl From<upstream::Error> for Refusal {
             Kind::Unresolvable => Code::UpstreamUnresolvable,
             Kind::Denied => Code::TargetDenied,
             Kind::Refused => Code::UpstreamRefused,
+            Kind::NoDescriptor => Code::Overloaded,
             Kind::Tls | Kind::TlsRefused => Code::UpstreamTls,
             Kind::Protocol => Code::UpstreamProtocol,
             Kind::Timeout => Code::UpstreamTimeout,

@@ -132,7 +132,11 @@ pub(super) async fn exchange(
         // Without a connection nothing has left.
         seen.sent = !matches!(
             error.kind(),
-            upstream::Kind::Refused | upstream::Kind::Tls | upstream::Kind::Denied | upstream::Kind::Unresolvable
+            upstream::Kind::Refused
+                | upstream::Kind::NoDescriptor
+                | upstream::Kind::Tls
+                | upstream::Kind::Denied
+                | upstream::Kind::Unresolvable
         );
         own_fault(visit, error)
     })?;

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use super::budget::Slot;
 use super::client_stream::ClientStream;
 use super::context::Door;
 use super::service::{self, Place};
@@ -46,7 +47,7 @@ impl Door {
         let slot = self.shared.connections.take(1);
         let overloaded = slot.is_none();
         let Some(slot) = slot.or_else(|| self.shared.turned_away.take(1)) else { return };
-        self.slot = Some(Arc::new(slot));
+        self.slot = Some(Arc::new(Slot::new(slot)));
         let Some(client) = self.introduced(&mut stream, peer).await else { return };
         match entrance {
             Entrance::Http => {

@@ -270,7 +270,10 @@ impl Visitor {
                 case.caller = Some(caller.clone());
                 match form {
                     Form::Connect(authority) => return self.connect(request, authority, caller, case).await,
-                    Form::Absolute(origin) => (origin, caller),
+                    Form::Absolute(origin) => {
+                        self.door.belongs_to(&caller.tenant)?;
+                        (origin, caller)
+                    }
                     Form::Path => {
                         return Err(Refusal::malformed(
                             "This is a forward proxy, and the request names no host. Set HTTP_PROXY and HTTPS_PROXY to this address instead of sending requests to it.",

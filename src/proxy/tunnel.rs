@@ -58,6 +58,7 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Opens one as far as it has to be before the client is told so.
     pub(super) async fn open(door: &Door, authority: Authority, caller: Caller) -> Result<Self, Refusal> {
+        door.belongs_to(&caller.tenant)?;
         let settings = door.shared.settings.load_full();
         let upstream = if settings.passes_through(&authority.host) {
             caller.may_reach(&authority.host)?;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,8 +55,10 @@ pub(super) async fn stream(origin: &Origin, route: Route) -> Result<Stream, Erro
     if let Some(beyond) = &route.beyond {
         return next_proxy::connect(origin, &route, beyond).await;
     }
-    let refused = |failures: Failures| Error::Refused { origin: origin.clone(), cause: listed(&failures) };
-    let stream = race(route.addresses).await.map_err(refused)?;
+    let stream = race(route.addresses).await.map_err(|failures| {
+        let refused = || Error::Refused { origin: origin.clone(), cause: listed(&failures) };
+        for_want_of_descriptors(origin, &failures).unwrap_or_else(refused)
+    })?;
     without_delay(&stream);
     let own_end = route.own_ends.and_then(|ends| ends.note(&stream));
     Ok(Stream::direct(stream, own_end))
@@ -70,6 +73,12 @@ pub(super) fn without_delay(stream: &TcpStream) {
 
 /// What each address answered.
 pub(super) type Failures = Vec<(SocketAddr, io::Error)>;
+
+/// What is wrong if nobody was asked at all, because this process, or the system, has no descriptor left.
+pub(super) fn for_want_of_descriptors(origin: &Origin, failures: &Failures) -> Option<Error> {
+    let is_one = |error: &io::Error| matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE));
+    failures.iter().any(|(_, error)| is_one(error)).then(|| Error::NoDescriptor { origin: origin.clone() })
+}
 
 /// The same as text.
 pub(super) fn listed(failures: &Failures) -> String {

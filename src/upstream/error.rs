@@ -34,6 +34,14 @@ pub enum Error {
         /// What each address answered.
         cause: String,
     },
+    /// The system gives this process no descriptor for one more connection.
+    #[error(
+        "no connection to {origin} could be opened: this process has no file descriptor left; raise its limit (ulimit -n, LimitNOFILE=), or lower limits.connections"
+    )]
+    NoDescriptor {
+        /// The origin.
+        origin: Origin,
+    },
     /// There is no way through the next proxy.
     #[error("{origin} could not be reached through {proxy} (egress.upstream_proxy): {fault}")]
     NextProxy {
@@ -136,6 +144,8 @@ pub enum Kind {
     Denied,
     /// [`Error::Refused`], [`Error::NextProxy`].
     Refused,
+    /// [`Error::NoDescriptor`].
+    NoDescriptor,
     /// [`Error::Tls`].
     Tls,
     /// [`Error::TlsRefused`].
@@ -163,6 +173,7 @@ impl Error {
             Self::Unresolvable { .. } => Kind::Unresolvable,
             Self::Denied(_) => Kind::Denied,
             Self::Refused { .. } | Self::NextProxy { .. } => Kind::Refused,
+            Self::NoDescriptor { .. } => Kind::NoDescriptor,
             Self::Tls { .. } => Kind::Tls,
             Self::TlsRefused { .. } => Kind::TlsRefused,
             Self::Protocol { .. } | Self::Reset { .. } => Kind::Protocol,

@@ -12,6 +12,7 @@
 mod activity;
 mod backups;
 mod bodies;
+mod bounds;
 mod chaining;
 mod clients;
 mod commands;

@@ -90,7 +90,7 @@ async fn host_is_sent_as_it_was_checked_and_otherwise_as_it_came() {
 
 #[tokio::test]
 async fn a_tunnel_counts_as_a_connection_as_long_as_it_lives() {
-    let world = World::with("[limits]\nconnections = 2\n", reply("200 OK", "", "ok")).await;
+    let world = World::with("[limits]\nconnections = 4\n", reply("200 OK", "", "ok")).await;
     let first = world.tls(CRM).await;
     let second = world.tls(CRM).await;
     let request = format!("GET http://plain.crm.example.com/ HTTP/1.1\r\nHost: {CRM}\r\n\r\n");

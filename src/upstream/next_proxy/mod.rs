@@ -224,7 +224,10 @@ pub(super) async fn connect(origin: &Origin, route: &Route, beyond: &Beyond) -> 
     let mut last = None;
     for target in targets {
         let tcp = dial::race(route.addresses.clone()).await;
-        let tcp = tcp.map_err(|failures| proxy.failed(origin, NextProxyFault::Unreachable(dial::listed(&failures))))?;
+        let tcp = tcp.map_err(|failures| {
+            let unreachable = || proxy.failed(origin, NextProxyFault::Unreachable(dial::listed(&failures)));
+            dial::for_want_of_descriptors(origin, &failures).unwrap_or_else(unreachable)
+        })?;
         dial::without_delay(&tcp);
         let own_end = route.own_ends.as_ref().and_then(|ends| ends.note(&tcp));
         match proxy.open(tcp, target).await {
