@@ -15,7 +15,7 @@ use super::stored::{self, Versions};
 use super::trail::{self, Trail};
 use super::usage::{Subject, Tracked};
 use super::{Found, Heir, Inner, NotRenewed, Order};
-use crate::audit::{Handover, Recorded, What, millis};
+use crate::audit::{Handover, Recorded, What};
 use crate::seal::SealError;
 use crate::secret::OrganizationName;
 use crate::store::{Expect, StoreError, Write};
@@ -62,6 +62,8 @@ pub struct Keeper {
     /// Between attempts that failed.
     pause: Option<Duration>,
     place: Place,
+    /// When it began, by both clocks.
+    pub(super) began: (SystemTime, std::time::Instant),
 }
 
 /// Where entries are kept.
@@ -97,6 +99,7 @@ impl Keeper {
             looked: now,
             pause: None,
             place: Place::Store,
+            began: (SystemTime::now(), std::time::Instant::now()),
         }
     }
 
@@ -249,7 +252,7 @@ impl Keeper {
     /// one together; and the removal of what is over the bounds.
     async fn commit_batch(&mut self) -> Result<(), KeepError> {
         let new = self.next_batch();
-        let (node, now) = (&self.inner.node, millis(SystemTime::now()));
+        let (node, now) = (&self.inner.node, self.age_counts_until());
         let (first, small, outdated) = {
             let trail = self.inner.trail();
             let small = trail.small(node);

@@ -8,10 +8,17 @@ use crate::audit::millis;
 use crate::store::{StoreError, Write};
 
 impl Keeper {
+    /// Now, for what is too old to be kept: no later than this process has lived. A clock that jumps ahead takes nothing away; one
+    /// that was wrong at the start counts from the next one.
+    pub(super) fn age_counts_until(&self) -> i64 {
+        let (wall, monotonic) = self.began;
+        millis(SystemTime::now().min(wall + monotonic.elapsed()))
+    }
+
     /// What is over the bounds, of this node and of nodes that are gone.
     pub(super) async fn let_the_old_go(&mut self) -> Result<(), KeepError> {
         loop {
-            let outdated = self.inner.trail().outdated(&self.inner.node, self.inner.bounds(), (millis(SystemTime::now()), 0));
+            let outdated = self.inner.trail().outdated(&self.inner.node, self.inner.bounds(), (self.age_counts_until(), 0));
             if outdated.is_empty() {
                 break;
             }
@@ -27,7 +34,7 @@ impl Keeper {
     /// What nodes left that are gone for good: whoever looks first removes it, and who is second finds it gone.
     async fn let_the_abandoned_go(&mut self) -> Result<(), KeepError> {
         loop {
-            let abandoned = self.inner.trail().abandoned(&self.inner.node, self.inner.bounds(), millis(SystemTime::now()));
+            let abandoned = self.inner.trail().abandoned(&self.inner.node, self.inner.bounds(), self.age_counts_until());
             if abandoned.is_empty() {
                 return Ok(());
             }

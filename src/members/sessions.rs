@@ -17,6 +17,8 @@ use crate::token::{Token, TokenHash};
 const IDLE: Duration = Duration::from_hours(8);
 /// And after so long altogether.
 const LONGEST: Duration = Duration::from_hours(7 * 24);
+/// One that began so much later than now began by a clock that was wrong: it would live until that time.
+const SKEW: Duration = Duration::from_mins(5);
 /// How far the record may lag behind when it was used last: after a restart it can be idle so much earlier.
 const WRITTEN_EVERY: Duration = Duration::from_mins(30);
 /// For one account; the one used longest ago makes room.
@@ -180,7 +182,8 @@ impl Members {
     /// The account of a session that is not over.
     fn owner(&self, session: &Row<Session>) -> Option<Arc<Row<Account>>> {
         let now = self.unix_now();
-        let lives = now - session.what.began_at < seconds(LONGEST) && now - self.seen_at(session) < seconds(IDLE);
+        let age = now - session.what.began_at;
+        let lives = (-seconds(SKEW)..seconds(LONGEST)).contains(&age) && now - self.seen_at(session) < seconds(IDLE);
         let account = lives.then(|| self.accounts.by_id(&home(), &session.what.account))??;
         (account.what.password == session.what.password).then_some(account)
     }

@@ -39,6 +39,10 @@ impl World {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
+    fn set_back(&self, seconds: u64) {
+        self.seconds.fetch_sub(seconds, Ordering::Relaxed);
+    }
+
     /// Ada, the first administrator.
     async fn with_ada() -> (Self, Entered) {
         let world = Self::new().await;
@@ -125,6 +129,20 @@ async fn a_session_is_its_person_until_it_is_idle_or_old() {
     assert!(!known(&world, &ada), "7 days are over");
     world.members.tidy().await.expect("tidies");
     assert!(world.members.sessions.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_began_by_a_clock_that_was_wrong_is_over() {
+    let (world, ada) = World::with_ada().await;
+    world.pass(365 * 24 * HOUR);
+    assert!(!known(&world, &ada));
+    let ahead = world.sign_in("ada", PASSWORD).await.expect("signs in at any time");
+    assert!(known(&world, &ahead));
+    world.set_back(365 * 24 * HOUR);
+    assert!(!known(&world, &ahead), "it would live for a year");
+    let now = world.sign_in("ada", PASSWORD).await.expect("signs in");
+    world.set_back(60);
+    assert!(known(&world, &now), "clocks are put right by moments all the time");
 }
 
 #[tokio::test]

@@ -76,7 +76,10 @@ impl Throttle {
         let pair = (login.clone(), Some(place));
         let account = (login.clone(), None);
         let mut wait = self.wait(&pair, FREE_FOR_PAIR, now);
-        let is_known = self.known.get(&(login.clone(), place)).is_some_and(|since| elapsed(*since, now) < KNOWN);
+        let is_known = self.known.get_mut(&(login.clone(), place)).is_some_and(|since| {
+            *since = now.min(*since);
+            elapsed(*since, now) < KNOWN
+        });
         if !is_known {
             wait = wait.max(self.wait(&account, FREE_FOR_ACCOUNT, now));
         }
@@ -110,7 +113,9 @@ impl Throttle {
     }
 
     fn wait(&mut self, key: &(Login, Option<Place>), free: u32, now: SystemTime) -> Duration {
-        let Some(failures) = self.failures.get(key) else { return Duration::ZERO };
+        let Some(failures) = self.failures.get_mut(key) else { return Duration::ZERO };
+        // The clock was set back: the wait is counted from now, or it would last until that time.
+        failures.last = failures.last.min(now);
         let since = elapsed(failures.last, now);
         let Some(beyond) = failures.count.checked_sub(free) else { return Duration::ZERO };
         let wait = FIRST_WAIT.saturating_mul(1_u32.checked_shl(beyond).unwrap_or(u32::MAX)).min(LONGEST_WAIT);
@@ -125,7 +130,7 @@ impl Throttle {
     }
 }
 
-/// A clock that was set back makes no wait longer than it would have been.
+/// None by a clock that was set back.
 fn elapsed(since: SystemTime, now: SystemTime) -> Duration {
     now.duration_since(since).unwrap_or_default()
 }
@@ -169,6 +174,15 @@ mod tests {
             wait = next;
         }
         assert_eq!(exhaust(&mut throttle, &ada(), place("192.0.2.1"), now + MEMORY).0, FREE_FOR_PAIR, "it is forgotten");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_wait_longer() {
+        let mut throttle = Throttle::default();
+        let ahead = START + Duration::from_hours(365 * 24);
+        let (_, wait) = exhaust(&mut throttle, &ada(), place("192.0.2.1"), ahead);
+        assert_eq!(throttle.attempt(&ada(), place("192.0.2.1"), START), Err(TooMany(wait)));
+        assert_eq!(throttle.attempt(&ada(), place("192.0.2.1"), START + wait), Ok(()));
     }
 
     #[test]

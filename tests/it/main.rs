@@ -15,6 +15,7 @@ mod bodies;
 mod bounds;
 mod chaining;
 mod clients;
+mod clock;
 mod commands;
 mod crashes;
 mod doctor;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::operations::{figure, metrics};
+use super::operations::until_idle;
 use super::support::client::exchange;
 use super::support::origin::{find, until};
 use super::support::{CRM, World, reply, soon};
 
 /// What an origin does with a request, by its path; then the connection is let go.
-const MISHAPS: [(&str, &str); 12] = [
+pub const MISHAPS: [(&str, &str); 12] = [
     ("/resets", ""),
     ("/stalls", ""),
     ("/says-nothing", ""),
@@ -27,7 +27,7 @@ const MISHAPS: [(&str, &str); 12] = [
     ("/switches", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n"),
 ];
 
-async fn mishap(mut stream: TcpStream) {
+pub async fn mishap(mut stream: TcpStream) {
     let mut buffer = Vec::new();
     let head = until(&mut stream, &mut buffer, |bytes| find(bytes, b"\r\n\r\n").map(|at| at + 4)).await;
     let head = String::from_utf8_lossy(&head.unwrap_or_default()).into_owned();
@@ -99,18 +99,7 @@ async fn no_mishap_of_an_origin_disturbs_others_or_leaves_anything_behind() {
         }
     }
     drop(bystander);
-    let mut figures = String::new();
-    let gauges = ["subrosa_client_connections", "subrosa_tunnels", "subrosa_held_bytes", "subrosa_upstream_resting"];
-    let settled = tokio::time::timeout(super::support::PATIENCE, async {
-        loop {
-            figures = metrics(&world.proxy).await;
-            if gauges.iter().all(|gauge| figure(&figures, gauge) < 0.5) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    assert!(settled.await.is_ok(), "{figures}");
+    until_idle(&world.proxy).await;
 }
 
 #[tokio::test]

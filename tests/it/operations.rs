@@ -23,6 +23,22 @@ pub fn figure(text: &str, series: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().expect("a number")
 }
 
+/// Waits until nothing is open, held or kept any more.
+pub async fn until_idle(proxy: &Proxy) {
+    let gauges = ["subrosa_client_connections", "subrosa_tunnels", "subrosa_held_bytes", "subrosa_upstream_resting"];
+    let mut figures = String::new();
+    let idle = tokio::time::timeout(super::support::PATIENCE, async {
+        loop {
+            figures = metrics(proxy).await;
+            if gauges.iter().all(|gauge| figure(&figures, gauge) < 0.5) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    assert!(idle.await.is_ok(), "{figures}");
+}
+
 #[tokio::test]
 async fn the_figures_are_those_of_the_requests_that_were_made() {
     let world = World::with("", reply("200 OK", "", "ok")).await;
