@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large fuzz deny sbom reproducible clients clients-document
+.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large attack fuzz deny sbom reproducible clients clients-document
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,11 +20,11 @@ test: tools ## All tests: rooms, the house, and the real binary with real client
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
 
-soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers. About twenty minutes.
+soak: tools ## The long half: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers, three minutes of everything at once (SUBROSA_SOAK_MINUTES). About 25 minutes.
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and (test(store::) or test(takeover::))'; \
+		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and (test(store::) or test(takeover::) or test(soak::))'; \
 	else \
-		SUBROSA_SOAK=1 $(CARGO) test --locked --no-fail-fast --test it store:: takeover::; \
+		SUBROSA_SOAK=1 $(CARGO) test --locked --no-fail-fast --test it store:: takeover:: soak::; \
 	fi
 
 clients: ## Every client of the matrix, those beyond `make test` too; installs what is missing.
@@ -72,6 +72,9 @@ load: build ## Requests per second, p99 and CPU per 10,000 requests, beside the 
 
 events: ## How much later an event of a stream comes through interception.
 	scripts/events
+
+attack: ## Floods, bombs, slow and idle clients, beside somebody who must not notice; writes docs/reliability.md.
+	scripts/attack
 
 large: ## A large upload and download through interception: seconds, CPU, and the most memory held.
 	scripts/large

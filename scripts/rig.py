@@ -19,16 +19,16 @@ def machine():
     return f"{os.cpu_count()} cores ({model}), {platform.system()} {platform.release().split('-')[0]}"
 
 
-def write_section(name, text):
-    """Puts `text` between the marks of `name` in docs/performance.md; what stands around them is written by hand."""
+def write_section(name, text, page=PAGE):
+    """Puts `text` between the marks of `name` in a page, docs/performance.md by itself; what stands around them is written by hand."""
     begin, end = f"<!-- bench:{name} -->", f"<!-- /bench:{name} -->"
-    page = open(PAGE, encoding="utf-8").read()
-    if begin not in page or end not in page:
-        sys.exit(f"docs/performance.md has no place for {name}: it lacks {begin} and {end}")
-    before, after = page.split(begin, 1)[0], page.split(end, 1)[1]
-    with open(PAGE + ".new", "w", encoding="utf-8") as new:
+    whole = open(page, encoding="utf-8").read()
+    if begin not in whole or end not in whole:
+        sys.exit(f"{os.path.relpath(page, HERE)} has no place for {name}: it lacks {begin} and {end}")
+    before, after = whole.split(begin, 1)[0], whole.split(end, 1)[1]
+    with open(page + ".new", "w", encoding="utf-8") as new:
         new.write(f"{before}{begin}\n{text.strip()}\n{end}{after}")
-    os.replace(PAGE + ".new", PAGE)
+    os.replace(page + ".new", page)
 
 
 def free_port():

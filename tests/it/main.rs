@@ -52,6 +52,7 @@ mod revocation;
 mod runners;
 mod secrets_cli;
 mod service_manager;
+mod soak;
 mod sockets;
 mod socks;
 mod store;

@@ -40,7 +40,7 @@ impl Proxy {
             [] => command(dir),
             [program, arguments @ ..] => {
                 let mut command = surrounded(Command::new(program), dir);
-                command.args(arguments).arg(env!("CARGO_BIN_EXE_subrosa"));
+                command.args(arguments).arg(binary());
                 command
             }
         };
@@ -217,8 +217,13 @@ async fn logged(log: &Mutex<String>, text: &str) -> String {
     .await
 }
 
+/// What is tested: what was built with the tests, or what `SUBROSA_BINARY` says, a release for instance.
+fn binary() -> std::ffi::OsString {
+    std::env::var_os("SUBROSA_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_subrosa").into())
+}
+
 fn command(dir: &TempDir) -> Command {
-    surrounded(Command::new(env!("CARGO_BIN_EXE_subrosa")), dir)
+    surrounded(Command::new(binary()), dir)
 }
 
 fn surrounded(mut command: Command, dir: &TempDir) -> Command {
