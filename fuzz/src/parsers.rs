@@ -167,15 +167,22 @@ pub fn multipart(content: &[u8], boundary: &str) -> Option<Vec<Part>> {
     let delimiter = format!("\r\n--{boundary}");
     let whole = [b"\r\n", content].concat();
     let mut parts = Vec::new();
-    for (index, part) in split(&whole, delimiter.as_bytes()).into_iter().enumerate() {
+    for (index, part) in split(&whole, delimiter.as_bytes())?.into_iter().enumerate() {
         parts.push(Part::Structure("--".to_owned()));
         let head = part.windows(4).position(|bytes| bytes == b"\r\n\r\n");
         match head {
             Some(head) if index > 0 => {
-                let (head, content) = (String::from_utf8_lossy(&part[..head]).into_owned(), &part[head + 4..]);
+                let (bytes, content) = (&part[..head], &part[head + 4..]);
+                let head = String::from_utf8_lossy(bytes);
                 let kind = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-type:").map(str::to_owned));
                 let kind = kind.unwrap_or_default();
-                parts.push(Part::Structure(head));
+                // What a part is must not depend on a value, which is not known beforehand.
+                if kind.contains(&String::from_utf8_lossy(crate::MARK).to_ascii_lowercase()) {
+                    return None;
+                }
+                // A value may stand in its fields, and makes no other field.
+                parts.push(Part::Text(bytes.to_vec()));
+                parts.push(Part::Structure(format!("{} line ends", bytes.iter().filter(|byte| b"\r\n".contains(byte)).count())));
                 let read = if kind.contains("json") { Some(json(content)?) } else { None };
                 parts.extend(read.unwrap_or_else(|| vec![Part::Text(content.to_vec())]));
             }
@@ -185,21 +192,24 @@ pub fn multipart(content: &[u8], boundary: &str) -> Option<Vec<Part>> {
     Some(parts)
 }
 
-fn split<'a>(bytes: &'a [u8], by: &[u8]) -> Vec<&'a [u8]> {
+/// `None` where readers differ on whether a line is a delimiter: its line end is none, or something stands before it.
+fn split<'a>(bytes: &'a [u8], by: &[u8]) -> Option<Vec<&'a [u8]>> {
     let (mut parts, mut rest) = (Vec::new(), bytes);
     let mut from = 0;
     while let Some(at) = rest[from..].windows(by.len()).position(|part| part == by).map(|at| at + from) {
-        // Behind a boundary stand blanks and a line end, or `--`; otherwise it is another one.
-        let behind = rest[at + by.len()..].trim_ascii_start();
-        let is_end = rest[at + by.len()..].starts_with(b"--");
-        if is_end || rest[at + by.len()..].len() - behind.len() > 0 || behind.is_empty() {
+        let behind = &rest[at + by.len()..];
+        let blanks = behind.iter().take_while(|byte| b" \t".contains(byte)).count();
+        if behind.starts_with(b"--") || behind[blanks..].starts_with(b"\r\n") || behind.len() == blanks {
             parts.push(&rest[..at]);
-            rest = &rest[at + by.len()..];
+            rest = behind;
             from = 0;
+        } else if blanks > 0 || behind.starts_with(b"\r") || behind.starts_with(b"\n") {
+            return None;
         } else {
+            // A longer word is another boundary.
             from = at + by.len();
         }
     }
     parts.push(rest);
-    parts
+    Some(parts)
 }
