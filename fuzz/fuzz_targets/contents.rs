@@ -31,6 +31,12 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let (Some(plain), Some(done)) = (content(MARK, media_type, text), content(value, media_type, text)) else { return };
+    // A percent sign that is left without its digits may get them from a value: whoever wrote it wrote both.
+    let is_open = |before: &[u8]| before.ends_with(b"%") || (before.len() > 1 && before[before.len() - 2] == b'%');
+    let mut marks = plain.windows(MARK.len()).enumerate().filter(|(_, part)| *part == MARK);
+    if media_type.ends_with("urlencoded") && marks.any(|(at, _)| is_open(&plain[..at])) {
+        return;
+    }
     let Some(plain) = read(&plain) else { return };
     let done = read(&done).unwrap_or_else(|| panic!("it was {media_type}, and is it no more"));
     let wanted: Vec<Part> = plain
