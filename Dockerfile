@@ -3,10 +3,12 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
+# What etcd speaks is compiled from its descriptions.
+RUN command -v protoc || (apt-get update && apt-get install -y --no-install-recommends protobuf-compiler libprotobuf-dev)
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
-RUN cargo build --release --locked --bin subrosa
+RUN cargo build --release --locked --features etcd --bin subrosa
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large attack fuzz deny sbom reproducible clients clients-document
+.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large attack fuzz deny sbom reproducible clients clients-document test-fleet
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -20,7 +20,20 @@ test: tools ## All tests: rooms, the house, and the real binary with real client
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
 
+<<<<<<< HEAD
 soak: tools ## The long half: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers, three minutes of everything at once (SUBROSA_SOAK_MINUTES). About 25 minutes.
+=======
+test-fleet: ## The tests of a store that many nodes share, on clusters of etcd on loopback; installs etcd and protoc (Debian or Ubuntu).
+	scripts/test-tools fleet
+	$(CARGO) clippy --locked --features etcd --lib --test it -- -D warnings
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --no-fail-fast --features etcd -E 'test(fleet::) or test(etcd)'; \
+	else \
+		$(CARGO) test --locked --no-fail-fast --features etcd --lib --test it -- fleet:: etcd; \
+	fi
+
+soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers. About twenty minutes.
+>>>>>>> ffaa9d8 (Keep a store on etcd that many nodes share, and try it on clusters that are cut off, stopped and compacted)
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and (test(store::) or test(takeover::) or test(soak::))'; \
 	else \

@@ -3,6 +3,7 @@
 mod authority;
 mod client_tls;
 mod doors;
+mod engine;
 mod errands;
 mod followed;
 mod front;
@@ -177,20 +178,17 @@ pub fn admin_socket(config: &Config) -> PathBuf {
 
 /// Opens the store and what lies in it, and adds what the configuration declares.
 pub async fn open_vaults(config: &Config) -> Result<Rooms, AppError> {
-    open_handed(config, None).await
+    open_handed(config, None, false).await
 }
 
 /// The same with the lock of the data directory from the process that had it. Nothing is written before the lease says so.
-async fn open_handed(config: &Config, handed: Option<File>) -> Result<Rooms, AppError> {
+/// `is_patient`: whether a shared store is waited for that does not answer yet.
+async fn open_handed(config: &Config, handed: Option<File>, is_patient: bool) -> Result<Rooms, AppError> {
     // Values first: a configuration that cannot be carried out must not make keys or files.
     let (secrets, runners) = declared(config)?;
     let ring = keys::ring(config)?;
-    let engine = match config.store.engine {
-        Engine::Sled => store::Engine::Sled { directory: config.data_dir.clone() },
-        Engine::Memory => store::Engine::Memory,
-    };
     let (registry, readiness) = (Arc::new(Registry::new()), Readiness::new());
-    let (store, lease) = store::lease(engine, handed).await?;
+    let (store, lease) = store::lease(engine::engine(config, is_patient), handed).await?;
     let store = store::measured(store, &registry, &readiness);
     let ledger = Arc::new(Ledger::open(Arc::clone(&store), Sealer::with(ring)).await?);
     keys::note_store(config);

@@ -9,7 +9,7 @@ use super::batch::{self, Batch};
 use super::keeper::Keeper;
 use super::node::NodeName;
 use super::{Activity, Order, claim, stored};
-use crate::store::{Expect, StoreError, Stored, Write};
+use crate::store::{COMMIT_BYTES, Expect, StoreError, Stored, Write};
 
 /// Looked at in one step; a batch has up to half a MiB.
 const STEP: usize = 8;
@@ -73,10 +73,21 @@ impl Keeper {
         Ok(Renewed { count, next })
     }
 
-    async fn put_back(&mut self, renewed: Vec<Stored>) -> Result<(), StoreError> {
-        if renewed.is_empty() {
-            return Ok(());
+    async fn put_back(&mut self, mut renewed: Vec<Stored>) -> Result<(), StoreError> {
+        while !renewed.is_empty() {
+            let mut bytes = 0;
+            let fitting = renewed.iter().take_while(|stored| {
+                bytes += stored.bytes.len();
+                bytes <= COMMIT_BYTES
+            });
+            let rest = renewed.split_off(fitting.count().max(1));
+            self.put_some_back(renewed).await?;
+            renewed = rest;
         }
+        Ok(())
+    }
+
+    async fn put_some_back(&mut self, renewed: Vec<Stored>) -> Result<(), StoreError> {
         let put = |Stored { key, version, bytes }: &Stored| Write::Put {
             key: key.clone(),
             expect: Expect::Version(*version),

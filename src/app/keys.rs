@@ -32,8 +32,15 @@ pub(super) fn ring(config: &Config) -> Result<KeyRing, AppError> {
         // Nothing outlives this process, so neither need the key.
         return Ok(KeyRing::new(KeyEncryptionKey::random()?));
     }
-    let store = config.data_dir.join("store");
     let file = &config.keys.file;
+    if config.store.engine == Engine::Etcd {
+        return Err(AppError::Start(format!(
+            "there is no key at {}: all nodes of a fleet have the same one, so none of them makes it; make it once \
+             (`openssl rand -base64 32`, mode 0600), keep a copy apart, and give it to each node (keys.file, keys.command, keys.credential)",
+            file.display()
+        )));
+    }
+    let store = config.data_dir.join("store");
     if store.exists() {
         return Err(AppError::KeyMissing { store, key: file.clone() });
     }

@@ -61,7 +61,7 @@ pub async fn serve(config: Config, roof: Roof, mut hangups: Hangups, start: Star
         bound = Some(bind(&config, workers, &mut at_hand)?);
         lock = Some(former.release().await?);
     }
-    let rooms = Arc::new(super::open_handed(&config, lock).await?);
+    let rooms = Arc::new(super::open_handed(&config, lock, true).await?);
     rooms.claim_node(&config).await?;
     let authority = super::authority::authority(&config, &rooms.ledger).await?;
     let mut signals = Signals::listen()?;

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use url::Url;
 
-use super::Config;
 use super::key_source::KeySource;
 use super::sections::AdminTls;
 use super::words::{Size, Span, plain_path};
+use super::{Config, etcd};
 use crate::fetch::{Target, TargetError};
 
 /// A contradiction: the dotted key to change, and what is wrong with it.
@@ -35,13 +35,14 @@ pub(super) fn check(config: &Config) -> Result<(), Fault> {
     sizes(config)?;
     times(config)?;
     activity(config)?;
+    etcd::check(config)?;
     narrows(config)?;
     next_proxy(config)?;
     host_entries(config)?;
     declared(config)
 }
 
-fn fault(key: &str, text: impl Into<String>) -> Result<(), Fault> {
+pub(super) fn fault(key: &str, text: impl Into<String>) -> Result<(), Fault> {
     Err((key.to_owned(), text.into()))
 }
 
@@ -208,7 +209,7 @@ pub(super) fn remarks(config: &Config) -> Vec<String> {
             if certificates.as_os_str().is_empty() { Path::new(".") } else { certificates }.display()
         )
     });
-    beside.into_iter().collect()
+    beside.into_iter().chain(etcd::remark(config)).collect()
 }
 
 fn is_within(file: &Path, directory: &Path) -> bool {

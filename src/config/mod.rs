@@ -10,6 +10,7 @@ mod check;
 mod declared;
 mod environment;
 mod error;
+mod etcd;
 mod file;
 mod key_source;
 mod next_proxy;
@@ -24,7 +25,7 @@ pub use key_source::KeySource;
 pub use next_proxy::{Bypass, ProxyCredentials, ProxyNames, ProxyScheme, ProxyUrl};
 pub use restart::{Held, TAKES_A_RESTART};
 pub use sections::{
-    Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, HostRoots, Injection, Intercept, Keys,
+    Activity, Admin, AdminTls, CleartextSecrets, ClientCertificate, Egress, Engine, Etcd, HostRoots, Injection, Intercept, Keys,
     Limits, Log, LogFormat, LogLevel, Narrow, Oidc, OidcGroup, Oversize, Proxy, ProxyTls, Redaction, Shutdown, Store, Timeouts,
     TlsFiles, Transparent,
 };

@@ -56,6 +56,7 @@ takes_a_restart! {
     "keys.previous": keys.previous;
     "log.format": log.format;
     "store.engine": store.engine;
+    "store.etcd": store.etcd;
 }
 
 impl Held {
@@ -143,7 +144,7 @@ mod tests {
              [admin]\nlisten = [\"127.0.0.1:4\"]\nhosts = [\"a.example\"]\n[intercept]\nca_certificate = \"c/c.pem\"\nca_key = \"k/k.pem\"\npass_through = [\"b.example\"]\n\
              [egress]\nallow = [\"10.0.0.0/8\"]\n[keys]\nfile = \"k/kek\"\nenv = \"KEK\"\ncommand_timeout = \"1s\"\ncredential = \"x\"\nprevious = [{ file = \"k/old\" }]\n[injection]\nwebsocket = true\n\
              [limits]\nconnections = 1\n[timeouts]\nbody = \"1s\"\n[shutdown]\ngrace = \"1s\"\n[log]\nformat = \"json\"\nlevel = \"debug\"\n\
-             [store]\nengine = \"memory\"\n[activity]\nkeep = \"1d\"\n";
+             [store]\nengine = \"memory\"\n[store.etcd]\nendpoints = [\"http://127.0.0.1:2379\"]\n[activity]\nkeep = \"1d\"\n";
         let (followed, held) = read(next).following(&running).expect("no contradiction");
         let held: Vec<_> = held.iter().map(|held| held.key).collect();
         let changed_here = |key: &&&str| !["proxy.listen_tls", "proxy.transparent", "keys.command"].contains(*key);
@@ -197,6 +198,9 @@ mod tests {
             let bare = line.strip_prefix("# ").unwrap_or(line);
             if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
                 section = format!("{name}.");
+            } else if let Some(name) = line.strip_prefix("# [").and_then(|rest| rest.split(']').next()) {
+                // A section that is shown as a comment takes a restart as a whole, or does not.
+                told.extend(line.contains("; restart").then(|| name.to_owned()));
             } else if let Some((key, rest)) = bare.split_once(" = ")
                 && rest.contains("; restart")
             {

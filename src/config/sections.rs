@@ -509,11 +509,13 @@ pub struct Store {
     pub engine: Engine,
     /// How long what is known is trusted while a shared store cannot be reached.
     pub stale_for: Span,
+    /// Where etcd is, and how it is talked to.
+    pub etcd: Option<Etcd>,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { engine: Engine::default(), stale_for: Span::secs(600) }
+        Self { engine: Engine::default(), stale_for: Span::secs(600), etcd: None }
     }
 }
 
@@ -526,6 +528,45 @@ pub enum Engine {
     Sled,
     /// Nothing is kept: for sidecars whose secrets are all declared, and for tests.
     Memory,
+    /// A cluster of etcd, which many nodes share.
+    Etcd,
+}
+
+/// `[store.etcd]`: where etcd is, and how it is talked to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Etcd {
+    /// Its members: `https://host:port` (or `http://`) each.
+    pub endpoints: Vec<String>,
+    /// What the keys of this fleet begin with.
+    #[serde(default = "prefix")]
+    pub prefix: String,
+    /// Whom to sign in as.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// A file that holds the user's password, 0600.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// A PEM file: who signs the certificates of the members.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file: the certificate to show, with its chain.
+    #[serde(default)]
+    pub certificate_file: Option<PathBuf>,
+    /// A PEM file: its private key, 0600.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+    /// How long an answer may take.
+    #[serde(default = "timeout")]
+    pub timeout: Span,
+}
+
+fn prefix() -> String {
+    "/subrosa/".to_owned()
+}
+
+fn timeout() -> Span {
+    Span::secs(5)
 }
 
 /// `[activity]`: what is kept of what happened.

@@ -54,6 +54,14 @@ pub enum LedgerError {
         /// The key at hand.
         given: KeyId,
     },
+    /// Somebody else's keys lie there.
+    #[error(
+        "what lies in the store was not written by subrosa (its first key is `{key}`); give it a place of its own (store.etcd.prefix), nothing was changed"
+    )]
+    Foreign {
+        /// The first of them.
+        key: String,
+    },
     /// There are records and no manifest.
     #[error("the store has records and no manifest of them; restore it from a backup, nothing was changed")]
     ManifestMissing,

@@ -19,8 +19,12 @@ pub(super) const UNLISTED: &str = "it is not listed: a deleted record was brough
 pub(super) async fn book(backend: &dyn Backend, sealer: &Sealer) -> Result<Book, LedgerError> {
     for _ in 0..BEGINNINGS {
         match loaded(backend, sealer, |_| None).await {
-            // Whatever else lies there was written by somebody who had a manifest.
-            Err(LedgerError::ManifestMissing) if backend.page("", None, 1).await?.is_empty() => {}
+            Err(LedgerError::ManifestMissing) => match backend.page("", None, 1).await?.pop() {
+                None => {}
+                Some(first) if Envelope::parse(&first.bytes).is_err() => return Err(LedgerError::Foreign { key: first.key }),
+                // Whatever else lies there was written by somebody who had a manifest.
+                Some(_) => return Err(LedgerError::ManifestMissing),
+            },
             outcome => return outcome,
         }
         match begin(backend, sealer).await {

@@ -11,12 +11,12 @@ use super::book::Book;
 use super::record::{Entry, Record, RecordKey};
 use super::{Inner, Ledger, LedgerError, manifest};
 use crate::seal::KeyId;
-use crate::store::{Expect, StoreError, Stored, Write};
+use crate::store::{COMMIT_BYTES, Expect, StoreError, Stored, Write};
 
 /// How often what somebody else was faster with is tried again.
 const TURNS: usize = 64;
-/// Pages of the manifest in one commit (etcd takes 128 operations).
-const PAGES: usize = 64;
+/// Pages of the manifest in one commit; with a hundred thousand records one has 32 KiB.
+const PAGES: usize = 16;
 
 /// How far it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,12 +128,13 @@ impl Inner {
     fn former_records(&self, after: Option<RecordKey>, limit: usize) -> (Vec<(RecordKey, Vec<u8>)>, Option<RecordKey>) {
         let book = self.book();
         let behind = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut former = Vec::new();
+        let (mut former, mut bytes) = (Vec::new(), 0);
         for (key, _) in book.entries.range((behind, Bound::Unbounded)) {
             if let Some(envelope) = book.envelope(key).filter(|envelope| self.sealer.is_former(envelope)) {
+                bytes += envelope.len();
                 former.push((key.clone(), envelope.clone()));
             }
-            if former.len() == limit {
+            if former.len() == limit || bytes >= COMMIT_BYTES {
                 return (former, Some(key.clone()));
             }
         }

@@ -33,6 +33,9 @@ pub struct Loaded {
     pub stored: Vec<Stored>,
 }
 
+/// What one commit may hold in bytes, about: etcd takes 1.5 MiB in one request. Whoever writes many keys at once keeps to it.
+pub const COMMIT_BYTES: usize = 1 << 20;
+
 /// What must hold for a write to be carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {

@@ -1,6 +1,7 @@
 //! Where sealed records lie: engines behind one contract.
 
 mod backend;
+mod etcd;
 mod leased;
 mod mark;
 mod measured;
@@ -13,7 +14,8 @@ use std::sync::Arc;
 use crate::metrics::Registry;
 use crate::readiness::Readiness;
 
-pub use backend::{Backend, Changed, Expect, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
+pub use backend::{Backend, COMMIT_BYTES, Changed, Expect, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
+pub use etcd::EtcdSettings;
 pub use leased::{Lease, LetGo, lease};
 
 /// Which engine, and what it needs to know.
@@ -24,6 +26,8 @@ pub enum Engine {
         /// The data directory; made, readable by its owner only, when absent.
         directory: PathBuf,
     },
+    /// A cluster of etcd, which many processes share.
+    Etcd(Box<EtcdSettings>),
     /// This process's memory: gone when it ends.
     Memory,
     /// The same, which says of itself that others write too: for many ledgers over one store in a test.
@@ -34,6 +38,7 @@ pub enum Engine {
 pub async fn open(engine: Engine) -> Result<Arc<dyn Backend>, StoreError> {
     match engine {
         Engine::Sled { directory } => Ok(Arc::new(sled::Sled::open(directory).await?)),
+        Engine::Etcd(settings) => Box::pin(etcd::open(*settings)).await,
         Engine::Memory => Ok(Arc::new(memory::Memory::new(false))),
         Engine::SharedMemory => Ok(Arc::new(memory::Memory::new(true))),
     }

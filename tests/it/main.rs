@@ -22,6 +22,8 @@ mod doctor;
 mod documentation;
 mod egress;
 mod faults;
+#[cfg(feature = "etcd")]
+mod fleet;
 mod framing;
 mod front;
 mod grpc;

@@ -1,7 +1,7 @@
 //! The store and what lies in it: the contract of the engines, durability, and tampering.
 
 mod bytes;
-mod contract;
+pub mod contract;
 mod durability;
 mod forgetting;
 mod formats;
@@ -18,7 +18,7 @@ use subrosa::store::{self, Backend, Engine, StoreError};
 use subrosa::vault::{NewSecret, Vault};
 
 /// How often something is tried that is tried at random: `make soak` has the time for `many`.
-fn rounds(few: usize, many: usize) -> usize {
+pub fn rounds(few: usize, many: usize) -> usize {
     if std::env::var_os("SUBROSA_SOAK").is_some() { many } else { few }
 }
 
@@ -30,14 +30,14 @@ fn tried(what: &str) {
 
 /// Chance that can be had again: `SUBROSA_TEST_SEED` is what a failure shows.
 #[derive(Debug)]
-struct Chance {
+pub struct Chance {
     #[expect(dead_code, reason = "shown by Debug")]
     seed: u64,
     state: u64,
 }
 
 impl Chance {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let given = std::env::var("SUBROSA_TEST_SEED").ok().map(|text| text.parse().expect("a number"));
         let now = || std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| u64::from(elapsed.subsec_nanos()));
         let seed = given.unwrap_or_else(now);
@@ -45,14 +45,14 @@ impl Chance {
     }
 
     /// splitmix64.
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).expect("below a usize")
     }
 
-    fn one_in(&mut self, count: usize) -> bool {
+    pub fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 }
@@ -94,7 +94,7 @@ fn domains(patterns: &[&str]) -> AllowedDomains {
     AllowedDomains::new(patterns.collect()).expect("not too many")
 }
 
-fn new_secret(called: &str, bytes: &str, allowed: &[&str]) -> NewSecret {
+pub fn new_secret(called: &str, bytes: &str, allowed: &[&str]) -> NewSecret {
     NewSecret {
         name: name(called),
         value: value(bytes),

@@ -18,7 +18,8 @@ async fn sled_keeps_the_contract() {
     keeps_the_contract(open_sled(directory.path()).await.expect("opens")).await;
 }
 
-async fn keeps_the_contract(store: Arc<dyn Backend>) {
+/// What every engine keeps, on a store that is empty.
+pub async fn keeps_the_contract(store: Arc<dyn Backend>) {
     starts_empty_and_gives_back_what_was_put(&*store).await;
     refuses_what_was_not_expected_and_changes_nothing(&*store).await;
     is_whole_or_not_at_all(&*store).await;

@@ -33,6 +33,16 @@ impl Ca {
         (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
     }
 
+    /// The same, made otherwise.
+    #[cfg(feature = "etcd")]
+    pub fn pair_made(&self, names: &[&str], change: impl FnOnce(&mut rcgen::CertificateParams)) -> (String, String) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        change(&mut params);
+        (params.signed_by(&key, &self.issuer).expect("a certificate").pem(), key.serialize_pem())
+    }
+
     /// The same as two files in `directory`, the key for its owner only.
     pub fn pair_files(&self, directory: &std::path::Path, name: &str, names: &[&str]) {
         use std::os::unix::fs::PermissionsExt;
