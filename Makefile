@@ -20,9 +20,6 @@ test: tools ## All tests: rooms, the house, and the real binary with real client
 		$(CARGO) test --locked --no-fail-fast; \
 	fi
 
-<<<<<<< HEAD
-soak: tools ## The long half: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers, three minutes of everything at once (SUBROSA_SOAK_MINUTES). About 25 minutes.
-=======
 test-fleet: ## The tests of a store that many nodes share, on clusters of etcd on loopback; installs etcd and protoc (Debian or Ubuntu).
 	scripts/test-tools fleet
 	$(CARGO) clippy --locked --features etcd --lib --test it -- -D warnings
@@ -32,8 +29,7 @@ test-fleet: ## The tests of a store that many nodes share, on clusters of etcd o
 		$(CARGO) test --locked --no-fail-fast --features etcd --lib --test it -- fleet:: etcd; \
 	fi
 
-soak: tools ## The long half of the tests of durability: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers. About twenty minutes.
->>>>>>> ffaa9d8 (Keep a store on etcd that many nodes share, and try it on clusters that are cut off, stopped and compacted)
+soak: tools ## The long half: every byte of a store, hundreds of kills, thousands of lost pages, twenty takeovers, three minutes of everything at once (SUBROSA_SOAK_MINUTES). About 25 minutes.
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		SUBROSA_SOAK=1 $(CARGO) nextest run --locked --no-fail-fast -E 'binary(it) and (test(store::) or test(takeover::) or test(soak::))'; \
 	else \

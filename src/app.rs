@@ -2,6 +2,7 @@
 
 mod authority;
 mod client_tls;
+mod copying;
 mod doors;
 mod engine;
 mod errands;
@@ -20,6 +21,7 @@ mod signals;
 mod sockets;
 mod workers;
 
+pub use copying::{Copied, copy};
 pub use followed::connections_within;
 pub use reload::{Phase, Roof};
 pub use restore::{restore, restoring_keys};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{AppError, keys};
-use crate::backup::{self, Checked, RestoreError};
+use super::{AppError, copying, keys};
+use crate::backup::{self, Checked};
 use crate::config::{Config, Engine};
 use crate::seal::KeyRing;
 
@@ -38,8 +38,12 @@ fn retired(file: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Puts a checked backup in the place of the store. Where the one before is kept, if there was one.
-pub async fn restore(config: &Config, checked: Checked) -> Result<Option<PathBuf>, RestoreError> {
+/// Puts a checked backup in the place of the store. Where the one before is kept, if there was one. Into etcd only where nothing is.
+pub async fn restore(config: &Config, checked: Checked) -> Result<Option<PathBuf>, AppError> {
+    if config.store.engine == Engine::Etcd {
+        copying::fill(config, &checked.stored).await?;
+        return Ok(None);
+    }
     let kept = backup::replace(&config.data_dir, checked).await?;
     keys::note_store(config);
     Ok(kept)

@@ -70,6 +70,6 @@ pub async fn check(contents: Contents, ring: KeyRing) -> Result<Checked, Restore
 
 /// Puts a checked backup in the place of the store below `directory`, which nobody may hold. What was there is
 /// kept; where, if something was.
-pub async fn replace(directory: &Path, checked: Checked) -> Result<Option<PathBuf>, RestoreError> {
-    Ok(store::replace(directory.to_owned(), checked.stored).await?)
+pub async fn replace(directory: &Path, checked: Checked) -> Result<Option<PathBuf>, StoreError> {
+    store::replace(directory.to_owned(), checked.stored).await
 }

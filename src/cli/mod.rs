@@ -32,6 +32,7 @@ mod secret;
 mod serve;
 mod service_manager;
 mod shield;
+mod store;
 mod test;
 mod token;
 mod trust_files;
@@ -99,6 +100,9 @@ enum Command {
     Backup(backup::Arguments),
     /// Put a backup in the place of the store, with the server stopped.
     Restore(restore::Arguments),
+    /// Move what is stored from one engine to the other.
+    #[command(subcommand)]
+    Store(store::Command),
     /// Say what would happen to a request, without sending it (or with --send, for real).
     Test(test::Arguments),
     /// Print the environment that sends a runner through the proxy.
@@ -178,6 +182,7 @@ impl Cli {
             Command::Key(command) => key::run(&place, command).await,
             Command::Backup(arguments) => backup::run(&place, &arguments).await,
             Command::Restore(arguments) => restore::run(config, &arguments).await,
+            Command::Store(command) => store::run(config, &command).await,
             Command::Test(arguments) => test::run(&place, &arguments).await,
             Command::Env(arguments) => env::run(config, &arguments),
             Command::Doctor(arguments) => doctor::run(config, &arguments).await,

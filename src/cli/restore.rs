@@ -10,7 +10,7 @@ use serde_json::json;
 use super::backup::told;
 use super::error::CliError;
 use super::out;
-use crate::app;
+use crate::app::{self, AppError};
 use crate::backup::{Checked, RestoreError, check, read};
 use crate::config::Config;
 use crate::seal::Sealer;
@@ -67,9 +67,9 @@ pub(super) async fn run(config: &Config, arguments: &Arguments) -> Result<(), Cl
 
 async fn replace(config: &Config, checked: Checked) -> Result<Option<PathBuf>, CliError> {
     app::restore(config, checked).await.map_err(|fault| match fault {
-        RestoreError::Store(StoreError::InUse { path }) => CliError::failed(format!(
+        AppError::Store(StoreError::InUse { path }) => CliError::failed(format!(
             "the data directory {path} is in use by another process: stop `subrosa serve` first, a restore replaces its store; nothing was changed"
         )),
-        other => CliError::failed(other),
+        other => other.into(),
     })
 }

@@ -381,6 +381,9 @@ impl Inner {
     }
 }
 
+/// The key of the store's manifest: without it there is no store.
+pub const ROOT: &str = manifest::KEY;
+
 /// Whether a record lies at `key` of the store, rather than what belongs to it.
 pub fn is_record(key: &str) -> bool {
     RecordKey::parse(key).is_some()

@@ -2,6 +2,7 @@
 
 mod backend;
 mod etcd;
+mod filling;
 mod leased;
 mod mark;
 mod measured;
@@ -16,6 +17,7 @@ use crate::readiness::Readiness;
 
 pub use backend::{Backend, COMMIT_BYTES, Changed, Expect, Freshness, Loaded, Pending, StoreError, Stored, Told, Write};
 pub use etcd::EtcdSettings;
+pub use filling::fill;
 pub use leased::{Lease, LetGo, lease};
 
 /// Which engine, and what it needs to know.

@@ -5,6 +5,7 @@
 mod cluster;
 mod contract;
 mod following;
+mod moving;
 mod refusals;
 mod relay;
 mod sealed;
