@@ -84,7 +84,7 @@ fn answered(status: &Status, member: &str, settings: &EtcdSettings) -> Fault {
 
 /// Over TLS 1.3 whoever is not let in hears nothing but that.
 fn ended(why: &str, settings: &EtcdSettings) -> String {
-    if !["closed", "broken pipe", "reset"].iter().any(|word| why.contains(word)) {
+    if !["closed", "broken pipe", "reset", "alert"].iter().any(|word| why.contains(word)) {
         return why.to_owned();
     }
     let perhaps = match (&settings.ca_file, &settings.certificate_file) {
