@@ -150,17 +150,17 @@ impl Following {
                         return End::Fault(format!("{name}: it says nothing any more"));
                     }
                     if matches!(question, Either::Left(_)) {
-                        question = Either::Right(Box::pin(ask(Arc::clone(&self.cluster))));
+                        question = Either::Right(Box::pin(ask(Arc::clone(&self.cluster), self.last)));
                     }
                     if asking.request_progress().await.is_err() {
                         return End::Fault(format!("{name}: the connection is gone"));
                     }
                 }
-                (asked, revision) = &mut question => {
+                (asked, told, revision) = &mut question => {
                     question = Either::Left(pending());
                     match revision {
-                        // Set back to something older: what it says from there on is another story.
-                        Ok(revision) if revision < self.last => return End::Lost,
+                        // Set back to something older than was told before: what it says from there on is another story.
+                        Ok(revision) if revision < told => return End::Lost,
                         Ok(revision) => {
                             goal = Some((asked, revision));
                             if reached < revision && asking.request_progress().await.is_err() {
@@ -251,9 +251,9 @@ impl Following {
     }
 }
 
-/// How far the store is, and when that was asked.
-async fn ask(cluster: Arc<Cluster>) -> (Instant, Result<u64, Trouble>) {
-    (Instant::now(), cluster.revision().await)
+/// How far the store is; with when that was asked, and what was told by then.
+async fn ask(cluster: Arc<Cluster>, told: u64) -> (Instant, u64, Result<u64, Trouble>) {
+    (Instant::now(), told, cluster.revision().await)
 }
 
 fn in_words(trouble: Trouble) -> String {
