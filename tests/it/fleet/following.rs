@@ -115,7 +115,7 @@ async fn a_connection_dropped_at_random_points_costs_no_commit_and_tells_none_tw
     }
     assert_eq!(copy.0, Copy::of(&*truth).await.1.0, "{chance:?}");
     let made: usize = relays.iter().map(Relay::connections).sum();
-    assert!(cuts > 5 && made > cuts / 2, "it was cut off indeed: {cuts} {made}");
+    assert!(cuts > 5 && made > 4, "it was cut off indeed, and came back: {cuts} {made}");
     becomes(&*store, true).await;
 }
 
