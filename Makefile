@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 
-.PHONY: help build test soak lint tools image bench bench-core instructions instructions-baseline growth flame load load-admin events large attack fuzz deny sbom reproducible clients clients-document test-fleet
+.PHONY: help build test test-fleet soak soak-fleet lint tools image bench bench-core instructions instructions-baseline growth flame fleet load load-admin events large attack fuzz deny sbom reproducible clients clients-document
 
 help: ## This list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -35,6 +35,10 @@ soak: tools ## The long half: every byte of a store, hundreds of kills, thousand
 	else \
 		SUBROSA_SOAK=1 $(CARGO) test --locked --no-fail-fast --test it store:: takeover:: soak::; \
 	fi
+
+soak-fleet: ## The long half of test-fleet: members and nodes are killed under load, for twenty seeds. About six minutes.
+	scripts/test-tools fleet
+	$(CARGO) test --locked --features etcd --test it -- --include-ignored --nocapture fleet::chaos::
 
 clients: ## Every client of the matrix, those beyond `make test` too; installs what is missing.
 	scripts/test-tools clients
@@ -72,6 +76,9 @@ growth: ## How cost grows with secrets, references, bodies, hosts, runners, tunn
 
 flame: ## Where the time of an intercepted request goes: docs/charts/flame-https.svg (needs perf).
 	scripts/flame
+
+fleet: ## How long a change on one node of a fleet takes to rule another; writes docs/fleet.md (needs etcd).
+	scripts/fleet
 
 load-admin: ## The door for people with thousands of secrets, a burst of creates, and the road beside it.
 	scripts/load-admin

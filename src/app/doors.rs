@@ -23,7 +23,7 @@ use super::sockets::Sockets;
 use crate::admin::{self, Peer, Reload, Road, SharedProvider, SharedSettings, State, Way};
 use crate::config::{AdminTls, Config};
 use crate::drain::Drain;
-use crate::members::Members;
+use crate::members::{Members, MembersError};
 use crate::serve;
 use crate::tls::{CertifiedPair, Presented};
 
@@ -87,9 +87,17 @@ impl Doors {
         if self.listeners.is_empty() || self.groups_decide {
             return Ok(());
         }
-        if let Some(token) = self.state.members.offer_setup().await? {
-            let link = self.state.link(&format!("/setup/{}", token.show_once()));
-            tracing::warn!(%link, "nobody has an account yet: open this link within 15 minutes to make the first administrator (it works once; a restart makes another)");
+        match self.state.members.offer_setup().await {
+            Ok(Some(token)) => {
+                let link = self.state.link(&format!("/setup/{}", token.show_once()));
+                tracing::warn!(%link, "nobody has an account yet: open this link within 15 minutes to make the first administrator (it works once; a restart makes another)");
+            }
+            Ok(None) => {}
+            // Runners are served all the same.
+            Err(fault @ (MembersError::Store(_) | MembersError::Ledger(_))) => {
+                tracing::warn!(%fault, "nobody has an account yet, and no link for the first administrator could be stored; restart to have one");
+            }
+            Err(fault) => return Err(fault.into()),
         }
         Ok(())
     }

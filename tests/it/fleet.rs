@@ -2,10 +2,13 @@
 //!
 //! `make test-fleet` builds with the feature and installs etcd.
 
+mod chaos;
 mod cluster;
 mod contract;
 mod following;
+mod history;
 mod moving;
+mod nodes;
 mod refusals;
 mod relay;
 mod sealed;

@@ -24,7 +24,7 @@ pub fn rounds(few: usize, many: usize) -> usize {
 
 /// For `docs/reliability.md`: what was tried, and how often.
 #[allow(clippy::print_stderr, reason = "whoever runs it for long wants to know")]
-fn tried(what: &str) {
+pub fn tried(what: &str) {
     eprintln!("tried: {what}");
 }
 

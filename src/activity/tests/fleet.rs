@@ -120,9 +120,13 @@ async fn what_a_node_left_that_is_gone_goes_when_it_is_old_whoever_looks_and_nob
         let all = store.load(&["activity/gone/", "usage/gone/", "usage-through/gone"]).await.expect("loads").stored;
         all.len()
     };
-    while left().await > 0 {
+    for _ in 0..600 {
+        if left().await == 0 {
+            break;
+        }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    assert_eq!(left().await, 0);
     until(|| one.forwarded() >= 2 && two.forwarded() >= 2).await;
     assert_eq!((one.urls().await.len(), two.urls().await.len()), (2, 2));
 }
