@@ -107,7 +107,8 @@ async fn a_disk_that_takes_its_time_delays_the_write_and_nobody_else() {
     let mut world = World::new().await;
     world.proxy.stop().await;
     // Every fsync takes 300 ms longer from now on.
-    let slow = ["strace", "-f", "-q", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=300000"];
+    // -D: the server is the child of this test, not of strace, and ends with it.
+    let slow = ["strace", "-D", "-f", "-q", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=300000"];
     world.proxy.start_again_under(&slow).await;
     let mut stream = world.tls(CRM).await;
     let good = format!("GET / HTTP/1.1\r\nHost: {CRM}\r\nX: {{secrets.crm.apiKey}}\r\n\r\n");
