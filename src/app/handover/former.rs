@@ -130,7 +130,7 @@ async fn begin(offer: &Offer, sending: &Sending, receiving: &mut Receiving) -> R
         return refuse(sending, "this server is stopping already: start the other one once it has").await;
     }
     if !offer.rooms.lease.can_be_let_go() {
-        let why = "store.engine is \"memory\", and what is stored there cannot be handed over: stop this server, and start the other one";
+        let why = "only a store of files (store.engine = \"sled\") is handed over: stop this server, and start the other one; of a fleet, one node after the other";
         return refuse(sending, why).await;
     }
     for (door, configured, sockets) in &offer.sockets {
