@@ -57,6 +57,7 @@ lint: ## Format, clippy and documentation, warnings are errors.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
 image: ## What can be run of the Dockerfile without an engine.
+	scripts/test-tools fleet
 	scripts/check-dockerfile
 
 bench: ## subrosa beside no proxy, HAProxy, squid and mitmproxy where they are installed; writes docs/performance.md.
