@@ -50,8 +50,19 @@ enum End {
     Lost,
 }
 
+/// However following ends, by a fault of this program too: nobody may take what was told last for the truth for ever.
+struct Ended(watch::Sender<Freshness>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let why = "the task that follows etcd has ended; restart subrosa".to_owned();
+        self.0.send_replace(Freshness::Behind { since: Instant::now(), why });
+    }
+}
+
 /// Follows what comes behind `revision`, which was confirmed at `since`, for ever.
 pub(super) async fn follow(cluster: Arc<Cluster>, followers: Followers, revision: u64, since: Instant) {
+    let _ended = Ended(followers.freshness.clone());
     let why = "the watch has not begun yet".to_owned();
     let pulse = Arc::new(Mutex::new(Pulse { confirmed: since, why }));
     let looking = look(Arc::clone(&pulse), followers.freshness.clone());
@@ -267,5 +278,23 @@ fn said(fault: &Fault) -> String {
     match fault {
         Fault::Away(why) | Fault::NotDone(why) | Fault::Lost(why) | Fault::Unwelcome(why) | Fault::Refused(why) => why.clone(),
         Fault::Compacted => "it was compacted away".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_ends_by_a_fault_is_behind() {
+        let freshness = watch::Sender::new(Freshness::Current);
+        let ended = Ended(freshness.clone());
+        let faulty = tokio::spawn(async move {
+            let _ended = ended;
+            panic!("a fault of this program");
+        });
+        assert!(faulty.await.is_err());
+        let now = freshness.borrow().clone();
+        assert!(matches!(&now, Freshness::Behind { why, .. } if why.contains("restart subrosa")), "{now:?}");
     }
 }
